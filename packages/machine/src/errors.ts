@@ -1,0 +1,36 @@
+/**
+ * Two of the four kinds of trouble, the two that every package can meet: our bug and the caller's mistake. The third (a bad input file) is trace's
+ * TraceFormatError; the fourth (a finding) is not an error but a value.
+ */
+
+/** We are wrong: a state that the code says cannot be. Caught only in the CLI's main, which asks for a report. */
+export class ModelBugError extends Error {
+  override readonly name = 'ModelBugError';
+}
+
+/** Throws ModelBugError unless `condition` holds. `sentence` says what should have been true. */
+export function assert(condition: boolean, sentence: string): asserts condition {
+  if (!condition) throw new ModelBugError(sentence);
+}
+
+/** Every code of a UsageError. A closed union: docs/errors.md has a paragraph for each, and it is frozen within a major version. */
+export type UsageCode =
+  | 'ERR_BUDGET'
+  | 'ERR_CPU_LIST'
+  | 'ERR_CPU_RANGE'
+  | 'ERR_FORMAT_NAME'
+  | 'ERR_INPUT_FORMAT'
+  | 'ERR_INPUT_OPEN'
+  | 'ERR_OPTION'
+  | 'ERR_TIME';
+
+/** The caller is wrong: thrown at the edge, synchronously, with what was expected and what to do next. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  readonly code: UsageCode;
+
+  constructor(code: UsageCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

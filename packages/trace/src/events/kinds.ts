@@ -1,0 +1,38 @@
+/** Which events have a typed shape, and which shape: one table for every reader. */
+import type { RecordedEvent } from './shapes.ts';
+
+const TYPED: ReadonlyMap<string, RecordedEvent['kind']> = new Map<string, RecordedEvent['kind']>([
+  ['tlb_flush', 'tlb_flush'],
+  ['csd_queue_cpu', 'csd_queue_cpu'],
+  ['csd_function_entry', 'csd_function_entry'],
+  ['csd_function_exit', 'csd_function_exit'],
+  ['ipi_send_cpu', 'ipi_send'],
+  ['ipi_send_cpumask', 'ipi_send'],
+  ['ipi_raise', 'ipi_raise'],
+  ['ipi_entry', 'ipi_entry'],
+  ['ipi_exit', 'ipi_exit'],
+  ['sched_switch', 'sched_switch'],
+  ['page_fault_user', 'page_fault'],
+  ['page_fault_kernel', 'page_fault'],
+]);
+
+/** The interrupts of x86's irq_vectors group; each has an _entry and an _exit event. */
+const IRQ_VECTOR =
+  /^(?:call_function|call_function_single|deferred_error_apic|error_apic|irq_work|local_timer|reschedule|spurious_apic|thermal_apic|threshold_apic|x86_platform_ipi)_(?<edge>entry|exit)$/;
+
+/** The kind of the event called `name`. */
+export function kindOf(name: string): RecordedEvent['kind'] {
+  const typed = TYPED.get(name);
+  if (typed !== undefined) return typed;
+  if (name.startsWith('sys_enter_')) return 'sys_enter';
+  if (name.startsWith('sys_exit_')) return 'sys_exit';
+  const vector = IRQ_VECTOR.exec(name);
+  if (vector !== null) return vector.groups?.['edge'] === 'entry' ? 'vector_entry' : 'vector_exit';
+  return 'other';
+}
+
+/** The symbol of `symbol+0x33/0x60`, `symbol+0x33` or `symbol [module]`: sizes and offsets differ between forms of one recording. */
+export function symbolOf(text: string): string {
+  const end = text.search(/[+ ]/);
+  return end === -1 ? text : text.slice(0, end);
+}
