@@ -51,7 +51,8 @@ export interface CsdFunction {
 export interface IpiSend {
   readonly kind: 'ipi_send';
   readonly name: 'ipi_send_cpu' | 'ipi_send_cpumask';
-  readonly targets: readonly CpuId[];
+  /** Null when the recording does not say (`trace-cmd report -R` prints the mask's offset instead of the mask). */
+  readonly targets: readonly CpuId[] | null;
   readonly callsite: string;
   /** `0x0` is a reschedule; a function call is always generic_smp_call_function_single_interrupt, whatever the function. */
   readonly callback: string;
@@ -113,7 +114,8 @@ export interface SysExit {
 export interface PageFault {
   readonly kind: 'page_fault';
   readonly name: 'page_fault_user' | 'page_fault_kernel';
-  readonly address: VirtAddr;
+  /** Null when the recording names a symbol there instead of the address (a fault on kernel memory). */
+  readonly address: VirtAddr | null;
   /** Bit 0 protection (0: not present), bit 1 write, bit 2 user, bit 4 instruction fetch. 7 is a write to a present page: copy-on-write. */
   readonly errorCode: number;
 }
