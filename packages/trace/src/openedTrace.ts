@@ -57,6 +57,8 @@ export interface TraceStatus {
 
 /** An input, recognised and opened. */
 export interface OpenedTrace {
+  /** The name of the source. */
+  readonly name: string;
   readonly header: TraceHeader;
   /**
    * The records, in the order of time as the recorder would print them. Once only. A batch belongs to the receiver; an `other` payload keeps

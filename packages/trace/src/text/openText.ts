@@ -48,6 +48,7 @@ class TextPayload implements Payload {
 export function openText(name: string, chunks: AsyncIterable<Uint8Array>, header: TextHeader, options: ReadOptions): OpenedTrace {
   const reader = new TextReader(name, header, options);
   return {
+    name,
     header: {
       kind: header.layout.kind,
       version: null,

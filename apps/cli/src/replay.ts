@@ -1,0 +1,126 @@
+/** `shootdown replay`: reads a trace, counts, and prints. All decisions about the answer are whatif's and report's. */
+import { parseCpuList, UsageError } from '@shootdown/machine';
+import { type Block, renderMarkdown, renderText, replayBlocks, replayView, type ReplayView, type Style } from '@shootdown/report';
+import { openTrace, type OpenedTrace } from '@shootdown/trace';
+import { nodeCodecs } from '@shootdown/trace/node';
+import { CALL_KINDS, countReplay, type ObservedCall } from '@shootdown/whatif';
+import { Exit } from './exitCodes.ts';
+import { openInput } from './input.ts';
+import { parseBudget, parseFormat, parseKind, parseTime } from './options.ts';
+import { progress, type Progress } from './progress.ts';
+
+/** The options as commander gives them. */
+export interface ReplayFlags {
+  readonly isolated?: string;
+  readonly cpuList?: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly format: string;
+  readonly inputFormat?: string;
+  readonly budget?: string;
+  readonly keepGoing?: boolean;
+  readonly strict?: boolean;
+}
+
+/** Where the answer goes. */
+export interface Output {
+  readonly style: Style;
+  readonly toolVersion: string;
+  write(text: string): void;
+  /** One line about the answer that is not part of it. */
+  warn(text: string): void;
+}
+
+/** Runs the command; gives the exit code. */
+export async function replay(file: string, flags: ReplayFlags, output: Output): Promise<number> {
+  const format = parseFormat(flags.format);
+  const budget = flags.budget === undefined ? null : parseBudget(flags.budget);
+  const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
+  if (budget !== null && flags.isolated === undefined) {
+    throw new UsageError('ERR_BUDGET', '--budget counts TLB calls to isolated CPUs: give --isolated too');
+  }
+  // A list that is no list is refused before any file is opened.
+  for (const list of [flags.isolated, flags.cpuList]) if (list !== undefined && !/\ball\b|N/.test(list)) parseCpuList(list, null);
+  let bar: Progress | null = null;
+  const input = await openInput(file, (bytes) => bar?.advance(bytes));
+  try {
+    bar = progress(input.source.size);
+    const trace = await openTrace(input.source, {
+      codecs: nodeCodecs,
+      keepGoing: flags.keepGoing ?? false,
+      ...(kind === null ? {} : { kind }),
+    });
+    const view = await answer(trace, flags, input.source.size, output, format === 'ndjson' ? ndjson(output) : undefined);
+    bar.stop();
+    print(view, format, output);
+    return exitCode(view, budget, flags, output);
+  } finally {
+    bar?.stop();
+    await input.close();
+  }
+}
+
+async function answer(
+  trace: OpenedTrace,
+  flags: ReplayFlags,
+  bytes: number | null,
+  output: Output,
+  onCall: ((call: ObservedCall) => void) | undefined,
+): Promise<ReplayView> {
+  const { header } = trace;
+  // ftrace's header counts the CPUs that are online, whose numbers may be higher: there the trace's end decides.
+  const limit = header.kind === 'ftrace' ? null : header.cpus;
+  const cpuList = (list: string): ReturnType<typeof parseCpuList> => parseCpuList(list, /\ball\b|N/.test(list) ? header.cpus : limit);
+  const isolated = flags.isolated === undefined ? [] : cpuList(flags.isolated);
+  const counts = await countReplay(trace, {
+    isolated,
+    only: flags.cpuList === undefined ? undefined : cpuList(flags.cpuList),
+    from: flags.from === undefined ? undefined : parseTime('--from', flags.from, header.clock.unit),
+    to: flags.to === undefined ? undefined : parseTime('--to', flags.to, header.clock.unit),
+    onCall,
+  });
+  if (flags.isolated !== undefined && counts.records > 0) parseCpuList(flags.isolated, counts.cpus);
+  return replayView(counts, { toolVersion: output.toolVersion, file: trace.name, bytes, header, kinds: CALL_KINDS });
+}
+
+/** One line per call as it is read; the report follows as the last line. */
+function ndjson(output: Output): (call: ObservedCall) => void {
+  return (call) => output.write(`${JSON.stringify({ type: 'call', ...call })}\n`);
+}
+
+function print(view: ReplayView, format: ReturnType<typeof parseFormat>, output: Output): void {
+  const blocks = (): readonly Block[] => replayBlocks(view);
+  if (format === 'json') output.write(`${JSON.stringify(view, null, 2)}\n`);
+  else if (format === 'ndjson') output.write(`${JSON.stringify({ type: 'report', ...view })}\n`);
+  else if (format === 'md') output.write(renderMarkdown(blocks()));
+  else output.write(renderText(blocks(), output.style));
+}
+
+function exitCode(view: ReplayView, budget: number | null, flags: ReplayFlags, output: Output): number {
+  if (view.evidence.level === null || view.records === 0) {
+    const why = view.records === 0 ? 'no event in this trace or window' : view.evidence.why;
+    output.warn(`no data: ${why}; 'shootdown record' prints what to record`);
+    return Exit.incomplete;
+  }
+  const incomplete = incompleteness(view);
+  if (incomplete !== null && flags.strict === true) {
+    output.warn(`incomplete (--strict): ${incomplete}`);
+    return Exit.incomplete;
+  }
+  if (budget === null) return Exit.ok;
+  if (view.evidence.level !== 'A') {
+    output.warn(`--budget needs evidence A, this trace gives ${view.evidence.level}: ${view.evidence.why}`);
+    return Exit.incomplete;
+  }
+  if (view.received.tlbCalls <= budget) return Exit.ok;
+  output.warn(`over budget: ${view.received.tlbCalls} TLB calls to CPUs ${view.isolated}, ${budget} allowed`);
+  return Exit.exceeded;
+}
+
+function incompleteness(view: ReplayView): string | null {
+  if (view.lost.counted + view.lost.uncounted > 0) return 'events were lost';
+  if (view.input.unreadable.count > 0) return 'parts of the input could not be read';
+  if (view.evidence.level !== 'A') return `evidence ${view.evidence.level ?? 'none'}: ${view.evidence.why}`;
+  return null;
+}
+

@@ -1,0 +1,114 @@
+/** A report as a list of blocks, and the two plain forms that draw them: text for a terminal of 100 columns, and Markdown for a cover letter. */
+
+/** A column of a table. */
+export interface Column {
+  readonly title: string;
+  readonly align: 'left' | 'right';
+}
+
+/** A piece of a report. */
+export type Block =
+  | { readonly kind: 'heading'; readonly text: string }
+  | { readonly kind: 'lead'; readonly lines: readonly string[] }
+  | { readonly kind: 'lines'; readonly lines: readonly string[] }
+  | { readonly kind: 'warning'; readonly text: string }
+  | { readonly kind: 'table'; readonly columns: readonly Column[]; readonly rows: readonly (readonly string[])[] }
+  | { readonly kind: 'drawing'; readonly lines: readonly string[] };
+
+/** How a terminal emphasises; the identity where it cannot or must not. */
+export interface Style {
+  bold(text: string): string;
+  dim(text: string): string;
+  warn(text: string): string;
+}
+
+/** No emphasis. */
+export const PLAIN: Style = { bold: (text) => text, dim: (text) => text, warn: (text) => text };
+
+const WIDTH = 100;
+
+/** The blocks as text, 100 columns wide. */
+export function renderText(blocks: readonly Block[], style: Style): string {
+  const parts = blocks.map((block): string => {
+    switch (block.kind) {
+      case 'heading':
+        return style.bold(block.text);
+      case 'lead':
+        return block.lines.flatMap((line) => wrap(line, WIDTH)).map((line) => style.bold(line)).join('\n');
+      case 'lines':
+        return block.lines.flatMap((line) => wrap(line, WIDTH)).map((line) => style.dim(line)).join('\n');
+      case 'warning':
+        return wrap(block.text, WIDTH - 2)
+          .map((line, i) => style.warn(`${i === 0 ? '!' : ' '} ${line}`))
+          .join('\n');
+      case 'table':
+        return tableLines(block.columns, block.rows, style).join('\n');
+      case 'drawing':
+        return block.lines.map((line) => `  ${line}`).join('\n');
+    }
+  });
+  // A heading stands right above what it heads; everything else is set apart.
+  return `${parts.map((part, i) => (i === 0 || blocks[i - 1]?.kind === 'heading' ? part : `\n${part}`)).join('\n')}\n`;
+}
+
+function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[], style: Style): readonly string[] {
+  const widths = columns.map((column, i) => Math.max(column.title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  // The last left-aligned column gives way when the table is too wide: it wraps into lines of its own.
+  const over = 2 + widths.reduce((sum, width) => sum + width + 2, -2) - WIDTH;
+  const last = columns.length - 1;
+  if (over > 0 && columns[last]?.align === 'left') widths[last] = Math.max(12, (widths[last] ?? 0) - over);
+  const draw = (cells: readonly string[]): string => {
+    const line = cells.map((cell, i) => (columns[i]?.align === 'right' ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)));
+    return `  ${line.join('  ')}`.trimEnd();
+  };
+  const lines = [style.dim(draw(columns.map((column) => column.title)))];
+  for (const row of rows) {
+    const [first = '', ...more] = wrap(row[last] ?? '', widths[last] ?? WIDTH);
+    lines.push(draw([...row.slice(0, last), first]));
+    for (const part of more) lines.push(draw([...row.slice(0, last).map(() => ''), part]));
+  }
+  return lines;
+}
+
+/** Breaks `text` at spaces into lines of at most `width`; a longer word stands alone. */
+export function wrap(text: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  lines.push(line);
+  return lines;
+}
+
+/** The blocks as Markdown. */
+export function renderMarkdown(blocks: readonly Block[]): string {
+  const parts = blocks.map((block): string => {
+    switch (block.kind) {
+      case 'heading':
+        return `### ${escape(block.text)}`;
+      case 'lead':
+        return block.lines.map((line) => `**${escape(line)}**`).join('\n\n');
+      case 'lines':
+        return block.lines.map(escape).join('  \n');
+      case 'warning':
+        return `> ${escape(block.text)}`;
+      case 'table': {
+        const head = `| ${block.columns.map((column) => escape(column.title)).join(' | ')} |`;
+        const rule = `| ${block.columns.map((column) => (column.align === 'right' ? '--:' : ':--')).join(' | ')} |`;
+        return [head, rule, ...block.rows.map((row) => `| ${row.map(escape).join(' | ')} |`)].join('\n');
+      }
+      case 'drawing':
+        return ['```text', ...block.lines, '```'].join('\n');
+    }
+  });
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** Task names come from strangers' traces: nothing in them may become markup. */
+function escape(text: string): string {
+  return text.replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`).replace(/\n/g, ' ');
+}

@@ -1,0 +1,110 @@
+/** The JSON Schema (2020-12) of ReplayView: what `shootdown schema` prints. A test holds it against real answers, unknown properties refused. */
+
+type Schema = Readonly<Record<string, unknown>>;
+
+const count: Schema = { type: 'integer', minimum: 0 };
+const countOrNull: Schema = { type: ['integer', 'null'], minimum: 0 };
+const text: Schema = { type: 'string' };
+const textOrNull: Schema = { type: ['string', 'null'] };
+const texts: Schema = { type: 'array', items: text };
+const flag: Schema = { type: 'boolean' };
+const list = (items: Schema): Schema => ({ type: 'array', items });
+const counts: Schema = { type: 'object', additionalProperties: count };
+const countsOrNull: Schema = { type: ['object', 'null'], additionalProperties: count };
+
+/** An object with exactly these properties. */
+function object(properties: Readonly<Record<string, Schema>>, nullable = false): Schema {
+  return { type: nullable ? ['object', 'null'] : 'object', properties, required: Object.keys(properties), additionalProperties: false };
+}
+
+const kind: Schema = {
+  enum: ['user-flush', 'flush-all', 'kernel-range', 'table-sync', 'text-patching', 'scheduler', 'rcu', 'membarrier', 'other'],
+};
+const range = object({ min: { type: 'integer' }, max: { type: 'integer' } }, true);
+
+/** The schema of `-f json`. */
+export const replaySchema: Schema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $id: 'urn:shootdown:replay:1',
+  title: 'shootdown replay',
+  description: 'Who interrupts whom with TLB work, counted from a recorded trace. Times are microseconds, or ticks when unit is ticks.',
+  ...object({
+    schemaVersion: { const: 1 },
+    command: { const: 'replay' },
+    tool: object({ name: { const: 'shootdown' }, version: text }),
+    input: object({
+      file: text,
+      kind: { enum: ['ftrace', 'trace-cmd-report', 'trace.dat'] },
+      version: countOrNull,
+      layout: text,
+      bytes: countOrNull,
+      kernel: textOrNull,
+      clock: textOrNull,
+      resolutionNs: count,
+      buffers: texts,
+      notes: texts,
+      unreadable: object({ count, first: texts }),
+    }),
+    headline: texts,
+    isolated: text,
+    cpus: count,
+    unit: { enum: ['us', 'ticks'] },
+    window: object({ first: { type: 'number' }, last: { type: 'number' }, length: { type: 'number' } }, true),
+    lost: object({ counted: count, uncounted: count, byCpu: list(object({ cpu: count, events: count })) }),
+    evidence: object({
+      level: { enum: ['A', 'B', 'C', 'D', null] },
+      why: text,
+      matched: object({ one: count, ambiguous: count, none: count }, true),
+    }),
+    records: count,
+    events: counts,
+    received: object({ calls: count, tlbCalls: count, byKind: counts }),
+    machine: object({ calls: count, tlbCalls: count, byKind: counts }),
+    matrix: list(object({ from: count, to: count, calls: count })),
+    causes: list(
+      object({
+        task: text,
+        in: text,
+        inKind: { enum: ['syscall', 'fault', 'kthread', 'callsite', 'idle', 'untraced'] },
+        function: text,
+        kind,
+        what: text,
+        tlb: flag,
+        reach: { enum: ['address-space', 'all-cpus', 'one-cpu'] },
+        calls: count,
+        requests: count,
+        tasks: count,
+        pids: list({ type: 'integer' }),
+        recorder: flag,
+      }),
+    ),
+    accounts: list(
+      object({
+        cpu: count,
+        calls: count,
+        tlbCalls: count,
+        byKind: counts,
+        callInterrupts: countOrNull,
+        interrupts: countsOrNull,
+        inInterrupts: object({ total: { type: 'number' }, longest: { type: 'number' } }, true),
+        tlbRow: countOrNull,
+        idleFlushes: countOrNull,
+        ownTasks: texts,
+        when: object({ buckets: count, byKind: { type: 'object', additionalProperties: list(count) } }, true),
+      }),
+    ),
+    tlbRow: object({ basis: { enum: ['counted', 'at-least', null] }, total: countOrNull }),
+    flushes: object({ byReason: list(count), requests: count, requestsWithoutCall: countOrNull, callsQueued: countOrNull }),
+    whatIf: list(
+      object({
+        id: text,
+        title: text,
+        calls: range,
+        change: range,
+        basis: { enum: ['measured', 'counted from the trace', 'model', 'bounds', 'no data in this trace'] },
+        note: text,
+      }),
+    ),
+    notes: texts,
+  }),
+};

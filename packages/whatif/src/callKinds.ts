@@ -1,0 +1,70 @@
+/**
+ * What a function call sent to another CPU is for, by the name of the function that runs there. The names are the kernel's (arch/x86/mm/tlb.c,
+ * mm/mmu_gather.c, arch/x86/kernel/alternative.c, kernel/sched/core.c, kernel/rcu/tree_exp.h, ...), old ones kept because old traces keep them.
+ */
+
+/** What a call is for. The first four are TLB work. */
+export type CallKind = 'user-flush' | 'flush-all' | 'kernel-range' | 'table-sync' | 'text-patching' | 'scheduler' | 'rcu' | 'membarrier' | 'other';
+
+/** What is true of every call of a kind. */
+export interface KindFacts {
+  readonly label: string;
+  readonly tlb: boolean;
+  /** Whom such a call goes to: CPUs that have the sender's address space loaded, every CPU, or the one CPU that is meant. */
+  readonly reach: 'address-space' | 'all-cpus' | 'one-cpu';
+  /** Whether the sender's system call is to blame, or the place in the kernel that sent it (wake-ups and ticks belong to nobody's call). */
+  readonly blame: 'task' | 'callsite';
+}
+
+/** The kinds, in the order in which reports list them. */
+export const CALL_KINDS: Readonly<Record<CallKind, KindFacts>> = {
+  'user-flush': { label: 'user TLB flush', tlb: true, reach: 'address-space', blame: 'task' },
+  'flush-all': { label: 'flush of everything', tlb: true, reach: 'all-cpus', blame: 'task' },
+  'kernel-range': { label: 'kernel-range flush', tlb: true, reach: 'all-cpus', blame: 'task' },
+  'table-sync': { label: 'page-table sync', tlb: true, reach: 'all-cpus', blame: 'task' },
+  'text-patching': { label: 'text patching', tlb: false, reach: 'all-cpus', blame: 'task' },
+  scheduler: { label: 'scheduler', tlb: false, reach: 'one-cpu', blame: 'callsite' },
+  rcu: { label: 'RCU', tlb: false, reach: 'all-cpus', blame: 'callsite' },
+  membarrier: { label: 'membarrier', tlb: false, reach: 'address-space', blame: 'task' },
+  other: { label: 'other', tlb: false, reach: 'one-cpu', blame: 'task' },
+};
+
+/** Every kind, in the order of CALL_KINDS. */
+export const KIND_NAMES: readonly CallKind[] = Object.keys(CALL_KINDS) as CallKind[];
+
+const BY_FUNCTION: ReadonlyMap<string, CallKind> = new Map<string, CallKind>([
+  ['flush_tlb_func', 'user-flush'],
+  ['flush_tlb_func_remote', 'user-flush'], // until 5.12
+  ['ipi_flush_tlb_mm', 'user-flush'], // arm without broadcast TLBI
+  ['ipi_flush_tlb_page', 'user-flush'],
+  ['ipi_flush_tlb_range', 'user-flush'],
+  ['do_flush_tlb_all', 'flush-all'],
+  ['ipi_flush_tlb_all', 'flush-all'],
+  ['do_kernel_range_flush', 'kernel-range'],
+  ['kernel_tlb_flush_range', 'kernel-range'],
+  ['kernel_tlb_flush_all', 'kernel-range'],
+  ['ipi_flush_tlb_kernel_range', 'kernel-range'],
+  ['ipi_flush_tlb_kernel_page', 'kernel-range'],
+  ['tlb_remove_table_smp_sync', 'table-sync'],
+  ['do_sync_core', 'text-patching'],
+  ['sched_ttwu_pending', 'scheduler'],
+  ['nohz_csd_func', 'scheduler'],
+  ['nohz_full_kick_func', 'scheduler'],
+  ['rcu_exp_handler', 'rcu'],
+  ['rcu_exp_need_qs', 'rcu'],
+  ['rcu_barrier_handler', 'rcu'],
+  ['ipi_mb', 'membarrier'],
+  ['ipi_sync_core', 'membarrier'],
+  ['ipi_rseq', 'membarrier'],
+  ['ipi_sync_rq_state', 'membarrier'],
+]);
+
+/** What a call of `func` is for. */
+export function callKind(func: string): CallKind {
+  return BY_FUNCTION.get(func) ?? 'other';
+}
+
+/** Whether /proc/interrupts' TLB row counts a run of `func` on a CPU that did not ask for it: only the user flush's handler does. */
+export function countsInTlbRow(func: string): boolean {
+  return func === 'flush_tlb_func' || func === 'flush_tlb_func_remote';
+}

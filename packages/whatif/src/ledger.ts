@@ -1,0 +1,186 @@
+/** The book of calls: who sent how many to whom, for what, and why. One per kind of evidence, so that evidence of different worth is never added up. */
+import type { CpuId } from '@shootdown/machine';
+import type { RecordedTask } from '@shootdown/trace';
+import { CALL_KINDS, type CallKind, KIND_NAMES } from './callKinds.ts';
+import type { Origin } from './origins.ts';
+import { Strip } from './strip.ts';
+
+/** One cause of calls. */
+export interface Cause {
+  readonly comm: string;
+  readonly origin: Origin;
+  /** The function that ran on the target, or in evidence B the place that sent the interrupt. */
+  readonly func: string;
+  readonly kind: CallKind;
+  readonly calls: number;
+  /** How many times the sender sent: one request calls one or many CPUs. */
+  readonly requests: number;
+  /** How many tasks of that name sent them. */
+  readonly tasks: number;
+  /** The first of their pids. */
+  readonly pids: readonly number[];
+  /** Sent by a program that records: tracing disturbs what it measures. */
+  readonly recorder: boolean;
+}
+
+/** One cell of the matrix. */
+export interface Cell {
+  readonly from: CpuId;
+  readonly to: CpuId;
+  readonly calls: number;
+}
+
+/** What one CPU got. */
+export interface Received {
+  readonly calls: number;
+  readonly byKind: Readonly<Partial<Record<CallKind, number>>>;
+}
+
+/** Programs that record traces. */
+const RECORDER = /^(?:trace-cmd|perf|bpftrace|bpftool|rtla|timerlat|osnoise|kernelshark|lttng|babeltrace|wprof|traced|traced_probes)\b/;
+const PIDS_KEPT = 16;
+/** Slots over all strips together: a fine axis for a few isolated CPUs, a coarse one for thousands. */
+const SLOTS = 1 << 17;
+
+interface OpenCause {
+  readonly comm: string;
+  readonly origin: Origin;
+  readonly func: string;
+  readonly kind: CallKind;
+  calls: number;
+  requests: number;
+  lastRequest: number;
+  readonly pids: Set<number>;
+}
+
+/** One call, before it is booked. */
+export interface Call {
+  readonly time: number;
+  /** Null when the sender is not known. */
+  readonly from: CpuId | null;
+  readonly to: CpuId;
+  readonly task: RecordedTask;
+  readonly origin: Origin;
+  readonly func: string;
+  readonly kind: CallKind;
+  /** Calls of one request share this number. */
+  readonly request: number;
+}
+
+export class Ledger {
+  readonly #watched: ReadonlySet<CpuId> | null;
+  readonly #cells = new Map<number, number>();
+  readonly #received = new Map<CpuId, Uint32Array>();
+  readonly #causes = new Map<string, OpenCause>();
+  readonly #strips = new Map<CpuId, Strip>();
+  readonly #slots: number;
+  total = 0;
+
+  /** @param watched - the CPUs whose causes and times are kept; null keeps the causes of all. */
+  constructor(watched: ReadonlySet<CpuId> | null) {
+    this.#watched = watched;
+    const fair = Math.floor(SLOTS / Math.max(1, watched?.size ?? 1));
+    this.#slots = Math.max(144, Math.min(2048, fair - (fair % 2)));
+  }
+
+  /** Where the strips begin. */
+  begin(time: number): void {
+    for (const cpu of this.#watched ?? []) this.#strip(cpu).begin(time);
+  }
+
+  add({ time, from, to, task, origin, func, kind, request }: Call): void {
+    this.total++;
+    if (from !== null) {
+      const cell = from * 65_536 + to;
+      this.#cells.set(cell, (this.#cells.get(cell) ?? 0) + 1);
+    }
+    let received = this.#received.get(to);
+    if (received === undefined) this.#received.set(to, (received = new Uint32Array(KIND_NAMES.length)));
+    const lane = KIND_NAMES.indexOf(kind);
+    received[lane] = (received[lane] ?? 0) + 1;
+    if (this.#watched !== null && !this.#watched.has(to)) return;
+    if (this.#watched !== null) this.#strip(to).add(time, lane);
+    const id = `${task.comm}\0${origin.kind}\0${origin.name}\0${func}`;
+    let cause = this.#causes.get(id);
+    if (cause === undefined) this.#causes.set(id, (cause = open(task.comm, origin, func, kind)));
+    cause.calls++;
+    if (cause.lastRequest !== request) cause.requests++;
+    cause.lastRequest = request;
+    if (cause.pids.size < 1 << 16) cause.pids.add(task.pid);
+  }
+
+  /** The causes of the calls to the watched CPUs, most calls first. */
+  causes(): readonly Cause[] {
+    return [...this.#causes.values()]
+      .map((cause) => ({
+        comm: cause.comm,
+        origin: cause.origin,
+        func: cause.func,
+        kind: cause.kind,
+        calls: cause.calls,
+        requests: cause.requests,
+        tasks: cause.pids.size,
+        pids: [...cause.pids].toSorted((a, b) => a - b).slice(0, PIDS_KEPT),
+        recorder: RECORDER.test(cause.comm),
+      }))
+      .toSorted((a, b) => b.calls - a.calls || compare(a.comm, b.comm) || compare(a.origin.name, b.origin.name) || compare(a.func, b.func));
+  }
+
+  cells(): readonly Cell[] {
+    return [...this.#cells]
+      .toSorted(([a], [b]) => a - b)
+      .map(([cell, calls]) => ({ from: Math.floor(cell / 65_536) as CpuId, to: (cell % 65_536) as CpuId, calls }));
+  }
+
+  received(cpu: CpuId): Received {
+    const counts = this.#received.get(cpu);
+    const byKind: Partial<Record<CallKind, number>> = {};
+    let calls = 0;
+    for (const [lane, kind] of KIND_NAMES.entries()) {
+      const n = counts?.[lane] ?? 0;
+      calls += n;
+      if (n > 0) byKind[kind] = n;
+    }
+    return { calls, byKind };
+  }
+
+  /** When calls came to a watched CPU: counts per kind in equal parts of the time from `begin` to `end`. */
+  strip(cpu: CpuId, buckets: number, end: number): readonly (readonly number[])[] {
+    return this.#strip(cpu).buckets(buckets, end);
+  }
+
+  #strip(cpu: CpuId): Strip {
+    let strip = this.#strips.get(cpu);
+    if (strip === undefined) this.#strips.set(cpu, (strip = new Strip(this.#slots, KIND_NAMES.length)));
+    return strip;
+  }
+}
+
+function open(comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
+  return { comm, origin, func, kind, calls: 0, requests: 0, lastRequest: -1, pids: new Set() };
+}
+
+/** Code-unit order: the same everywhere, unlike a locale's. */
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
+
+/** Adds up what several CPUs got. */
+export function sumReceived(parts: readonly Received[]): Received {
+  const byKind: Partial<Record<CallKind, number>> = {};
+  let calls = 0;
+  for (const part of parts) {
+    calls += part.calls;
+    for (const kind of KIND_NAMES) {
+      const n = part.byKind[kind];
+      if (n !== undefined) byKind[kind] = (byKind[kind] ?? 0) + n;
+    }
+  }
+  return { calls, byKind };
+}
+
+/** Calls of TLB kinds. */
+export function tlbCalls(received: Received): number {
+  return KIND_NAMES.filter((kind) => CALL_KINDS[kind].tlb).reduce((sum, kind) => sum + (received.byKind[kind] ?? 0), 0);
+}
