@@ -52,10 +52,11 @@ export async function openTrace(source: ByteSource, options: OpenOptions = {}): 
     throw refuse({ code: 'ERR_TRACE_EMPTY', at: { byte: 0 }, expected: EXPECTED, found: 'gzip of nothing' });
   }
   if (options.kind === 'trace.dat' || (options.kind === undefined && startsWith(head, DAT_MAGIC))) {
-    const { read } = source;
-    const bytes = compressed || read === undefined ? bytesSource(source.name, await collect(chunks, refuse, options)) : source;
-    if (!compressed && read !== undefined) await chunks.return?.();
-    return openDat(bytes, codecs, options);
+    if (!compressed && source.read !== undefined) {
+      await chunks.return();
+      return openDat({ ...source, read: source.read }, codecs, options);
+    }
+    return openDat(bytesSource(source.name, await collect(chunks, refuse, options)), codecs, options);
   }
   if (options.kind === undefined) refuseKnown(head, refuse);
   const lines = new TextDecoder().decode(head).split('\n');

@@ -9,7 +9,7 @@ export interface ByteSource {
   /** The bytes in order. Chunks belong to the receiver. A pipe can be asked once only. */
   chunks(): AsyncIterable<Uint8Array>;
   /** Up to `length` bytes from `offset`, fewer only at the end; absent when there is no random access. The bytes belong to the receiver. */
-  read?(offset: number, length: number): Promise<Uint8Array>;
+  read?: (offset: number, length: number) => Promise<Uint8Array>;
 }
 
 /** How compressed bytes are opened. Two implementations: libraries in plain JavaScript (the default), and Node's own (`@shootdown/trace/node`). */
@@ -23,7 +23,7 @@ export interface Codecs {
 }
 
 /** A source over bytes that are in memory. */
-export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
+export function bytesSource(name: string, bytes: Uint8Array): ByteSource & Required<Pick<ByteSource, 'read'>> {
   return {
     name,
     size: bytes.length,

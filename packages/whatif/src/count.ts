@@ -136,7 +136,7 @@ class Counter {
         }
         const origin = CALL_KINDS[kind].blame === 'task' ? this.#origins.of(task) : this.#origins.at(event.callsite);
         const { target: to, func } = event;
-        this.#call('A', { time, from: cpu, to, task, origin, func, kind, request: this.#requests.of(cpu, to, func) });
+        this.#call('A', { time, from: cpu, to, task, origin, func, kind, request: this.#requests.of(cpu, to, func, event.callsite) });
         break;
       }
       case 'ipi_send':
@@ -160,7 +160,7 @@ class Counter {
     if (flush) kind = 'user-flush';
     const origin = reschedule ? this.#origins.at(callsite) : this.#origins.of(task);
     const func = reschedule ? 'reschedule' : callsite;
-    this.#requests.sent(cpu);
+    this.#requests.sent(cpu, callsite);
     const request = this.#requests.single();
     for (const to of targets) this.#call('B', { time, from: cpu, to, task, origin, func, kind, request });
   }
