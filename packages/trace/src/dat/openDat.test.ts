@@ -47,7 +47,7 @@ async function thrownBy(promise: Promise<unknown>): Promise<TraceFormatError> {
 describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
   test('gives every event its shape', async () => {
     const { records, error, trace } = await readAll(writeDat(sampleSpec(abi, version, compression)));
-    const csd = abi.longSize === 8 ? -(2 ** 56) * 0.93359375 + 0x7d6b_6080 : 0xdead_bee0;
+    const csd = abi.longSize === 8 ? -0xee_ffff_8294_9f80 : 0xdead_bee0;
     expect(error).toBe(null);
     expect(trace.header).toMatchObject({ version, kernel: '6.12.111+deb12-amd64', cpus: 3, origin: 1_234_000_000_000n, buffers: [] });
     expect(trace.header.clock).toEqual({ name: 'global', unit: 'ns', resolution: 1 });
@@ -99,8 +99,12 @@ describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
     const cpus = records.map(({ cpu }) => Number(cpu));
     expect(cpus.slice(0, 6)).toEqual([0, 2, 1, 0, 1, 0]);
   });
+});
 
-  test.skipIf(compression === 'zlib')('is read by trace-cmd as it is here: CPUs, tasks, times, names, order and losses', async () => {
+// Debian's trace-cmd is built without zlib.
+test.each(CASES.filter(({ compression }) => compression !== 'zlib'))(
+  'a file of $name is read by trace-cmd as it is here: CPUs, tasks, times, names, order and losses',
+  async ({ abi, version, compression }) => {
     for (const spec of [sampleSpec(abi, version, compression), withExtraBuffer(sampleSpec(abi, version, compression))]) {
       const bytes = writeDat(spec);
       const file = asFile(bytes);
@@ -114,8 +118,8 @@ describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
       expect(reportText(file)).toContain('CPU:0 [17 EVENTS DROPPED]');
       expect(reportText(file)).toContain('CPU:1 [EVENTS DROPPED]');
     }
-  });
-});
+  },
+);
 
 test('a discarded event counts for time and is no record, as in trace-cmd', async () => {
   const bytes = onePage([
