@@ -3,8 +3,12 @@
 /** A column of a table. */
 export interface Column {
   readonly title: string;
-  readonly align: 'left' | 'right';
+  /** A `bar` holds a bar of up to BAR characters; it shrinks to what room is left, since it only repeats a number. */
+  readonly align: 'left' | 'right' | 'bar';
 }
+
+/** The longest bar. */
+export const BAR = 10;
 
 /** A piece of a report. */
 export type Block =
@@ -52,22 +56,51 @@ export function renderText(blocks: readonly Block[], style: Style): string {
 }
 
 function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[], style: Style): readonly string[] {
-  const widths = columns.map((column, i) => Math.max(column.title.length, ...rows.map((row) => (row[i] ?? '').length)));
-  // The last left-aligned column gives way when the table is too wide: it wraps into lines of its own.
-  const over = 2 + widths.reduce((sum, width) => sum + width + 2, -2) - WIDTH;
-  const last = columns.length - 1;
-  if (over > 0 && columns[last]?.align === 'left') widths[last] = Math.max(12, (widths[last] ?? 0) - over);
+  const widths = fit(columns, rows);
   const draw = (cells: readonly string[]): string => {
-    const line = cells.map((cell, i) => (columns[i]?.align === 'right' ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)));
-    return `  ${line.join('  ')}`.trimEnd();
+    const parts = columns.map((column, i) => {
+      const cell = cells[i] ?? '';
+      const width = widths[i] ?? 0;
+      return column.align === 'right' ? cell.padStart(width) : cell.padEnd(width);
+    });
+    return `  ${parts.join('  ')}`.trimEnd();
   };
   const lines = [style.dim(draw(columns.map((column) => column.title)))];
   for (const row of rows) {
-    const [first = '', ...more] = wrap(row[last] ?? '', widths[last] ?? WIDTH);
-    lines.push(draw([...row.slice(0, last), first]));
-    for (const part of more) lines.push(draw([...row.slice(0, last).map(() => ''), part]));
+    const cells = columns.map((column, i) => {
+      const cell = row[i] ?? '';
+      const width = widths[i] ?? 0;
+      return column.align === 'bar' ? ['█'.repeat(Math.ceil((cell.length * width) / BAR))] : wrap(cell, Math.max(1, width)).flatMap((part) => chop(part, width));
+    });
+    const height = Math.max(...cells.map((parts) => parts.length));
+    for (let line = 0; line < height; line++) lines.push(draw(cells.map((parts) => parts[line] ?? '')));
   }
   return lines;
+}
+
+/** Widths that fit WIDTH: bars give way first, then the widest left-aligned columns, whose cells then take several lines. */
+function fit(columns: readonly Column[], rows: readonly (readonly string[])[]): readonly number[] {
+  const widths = columns.map((column, i) => Math.max(column.title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  let over = widths.reduce((sum, width) => sum + width + 2, 0) - WIDTH;
+  const shrink = (index: number, least: number): void => {
+    const width = widths[index] ?? 0;
+    const less = Math.max(0, Math.min(over, width - least));
+    widths[index] = width - less;
+    over -= less;
+  };
+  for (const [index, column] of columns.entries()) if (column.align === 'bar') shrink(index, 0);
+  while (over > 0) {
+    const widest = columns.reduce((best, column, i) => (column.align === 'left' && (widths[i] ?? 0) > (widths[best] ?? 0) ? i : best), 0);
+    if (columns[widest]?.align !== 'left' || (widths[widest] ?? 0) <= 8) break;
+    shrink(widest, (widths[widest] ?? 0) - 1);
+  }
+  return widths;
+}
+
+/** A word that is wider than its column, in pieces. */
+function chop(word: string, width: number): readonly string[] {
+  if (word.length <= width || width < 1) return [word];
+  return [word.slice(0, width), ...chop(word.slice(width), width)];
 }
 
 /** Breaks `text` at spaces into lines of at most `width`; a longer word stands alone. */

@@ -70,7 +70,7 @@ describe.each(KINDS)('%s codecs', (_name, codecs) => {
       const { out, error } = await collect(codecs, packed.subarray(0, cut));
       expect(error, `cut at ${cut}`).toBeInstanceOf(Error);
       expect(Buffer.compare(out, plain.subarray(0, out.length))).toBe(0);
-      if (cut > 1000) expect(out.length).toBeGreaterThan((plain.length * cut) / packed.length - 70_000);
+      expect(out.length).toBeGreaterThanOrEqual((plain.length * cut) / packed.length - 70_000);
     }
   });
 
@@ -102,19 +102,19 @@ describe.each(KINDS)('%s codecs', (_name, codecs) => {
       const plain = sample(length);
       const packed = new Uint8Array(pack(plain));
       expect(Buffer.compare(codecs[kind](packed, length), plain)).toBe(0);
-      expect(() => codecs[kind](packed, length - 1)).toThrow();
-      expect(() => codecs[kind](packed, length + 1)).toThrow();
-      expect(() => codecs[kind](packed.subarray(0, packed.length - 1), length)).toThrow();
+      expect(outcome(() => codecs[kind](packed, length - 1))).toBe('thrown');
+      expect(outcome(() => codecs[kind](packed, length + 1))).toBe('thrown');
+      expect(outcome(() => codecs[kind](packed.subarray(0, packed.length - 1), length))).toBe('thrown');
     }
   });
 
   test.each(['zlib', 'zstd'] as const)('a %s bomb throws instead of growing', (kind) => {
     const packed = new Uint8Array((kind === 'zlib' ? deflateSync : zstdCompressSync)(new Uint8Array(256 << 20)));
-    expect(() => codecs[kind](packed, 4096)).toThrow();
+    expect(outcome(() => codecs[kind](packed, 4096))).toBe('thrown');
   });
 });
 
-test('both kinds of codecs agree on every damaged zlib chunk, and on every damaged zstd frame that both can open', () => {
+test('both kinds of codecs refuse the same damaged zlib chunks, and give the stated size of a damaged zstd frame or nothing', () => {
   const plain = sample(3000);
   const packed = { zlib: new Uint8Array(deflateSync(plain)), zstd: new Uint8Array(zstdCompressSync(plain)) };
   fc.assert(
@@ -122,10 +122,11 @@ test('both kinds of codecs agree on every damaged zlib chunk, and on every damag
       const damaged = packed[kind].slice();
       const at = where % damaged.length;
       damaged.set([(damaged[at] as number) ^ flip], at);
-      const [a, b] = KINDS.map(([, codecs]) => outcome(() => codecs[kind](damaged, plain.length)));
-      for (const result of [a, b]) if (result !== 'thrown') expect(result?.length).toBe(plain.length);
-      if (kind === 'zlib') expect(a === 'thrown').toBe(b === 'thrown');
+      const results = KINDS.map(([, codecs]) => outcome(() => codecs[kind](damaged, plain.length)));
+      expect(results.every((result) => result === 'thrown' || result.length === plain.length)).toBe(true);
+      // zlib has a checksum that both look at; a zstd frame of trace-cmd has none, and damage may pass as other bytes.
+      expect(kind === 'zstd' || results[0] === results[1] || results.every((result) => result !== 'thrown')).toBe(true);
     }),
-    { seed: 20261120, numRuns: 400 },
+    { numRuns: 400 },
   );
 });

@@ -19,7 +19,7 @@ export const nodeCodecs: Codecs = {
   zstd:
     typeof zlib.zstdDecompressSync === 'function'
       ? (data, size) => exactly(size, zlib.zstdDecompressSync(data, limits(size)))
-      : portableCodecs.zstd,
+      : (data, size) => portableCodecs.zstd(data, size),
 };
 
 /** Node throws when the output would pass maxOutputLength, having made at most one step more. */
@@ -36,12 +36,12 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   const stream = zlib.createGunzip();
   let ready: Uint8Array[] = [];
   let failure: Error | null = null;
-  let wake = (): void => {};
+  let wake: (() => void) | null = null;
   // A listener that takes every piece at once: pieces waiting inside the stream would be dropped with it when it fails.
   stream.on('data', (out: Uint8Array) => ready.push(new Uint8Array(out.buffer, out.byteOffset, out.byteLength)));
   stream.on('error', (error: Error) => {
     failure ??= error;
-    wake();
+    wake?.();
   });
   const settled = (start: (done: () => void) => void): Promise<void> =>
     new Promise((resolve) => {

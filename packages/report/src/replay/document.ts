@@ -1,7 +1,7 @@
 /** The replay view as blocks, in the order in which a reader asks: the answer, what it rests on, who, what, when, and what would be left. */
 import { parseCpuList } from '@shootdown/machine';
 import type { CallKind } from '@shootdown/whatif';
-import type { Block, Column } from '../blocks.ts';
+import { BAR, type Block, type Column } from '../blocks.ts';
 import { plural, seconds, thousands, timestamp } from '../words.ts';
 import { matrixBlock } from './matrix.ts';
 import type { AccountView, ReplayView } from './view.ts';
@@ -110,14 +110,14 @@ function causeTable(view: ReplayView): Block {
     cause.recorder ? `${cause.what} (recorder)` : cause.what,
     thousands(cause.requests),
     thousands(cause.calls),
-    '█'.repeat(Math.max(1, Math.round((cause.calls * 10) / most))),
+    '█'.repeat(Math.max(1, Math.round((cause.calls * BAR) / most))),
   ]);
   const rest = view.causes.slice(CAUSES);
   if (rest.length > 0) {
     rows.push([`${rest.length} more`, '', '', '', '', thousands(rest.reduce((sum, cause) => sum + cause.calls, 0)), '']);
   }
   const from = view.evidence.level === 'A' ? 'function' : 'seen as';
-  return { kind: 'table', columns: [left('task'), left('in'), left(from), left('what'), right('requests'), right('calls'), left('')], rows };
+  return { kind: 'table', columns: [left('task'), left('in'), left(from), left('what'), right('requests'), right('calls'), { title: '', align: 'bar' }], rows };
 }
 
 function whenBlocks(view: ReplayView): readonly Block[] {
@@ -131,8 +131,15 @@ function whenBlocks(view: ReplayView): readonly Block[] {
   const width = window === null ? '' : ` (one column is ${seconds(Math.round(window.length / buckets), view.unit)})`;
   return [
     { kind: 'heading', text: `When each isolated CPU was called${width}` },
-    { kind: 'drawing', lines: [...lines, used.map(([, letter, label]) => `${letter} ${label}`).join('   ')] },
+    { kind: 'drawing', lines: [...lines, ...legend(used.map(([, letter, label]) => `${letter} ${label}`))] },
   ];
+}
+
+/** Five entries a line: 100 columns hold them whatever they are. */
+function legend(entries: readonly string[]): readonly string[] {
+  const lines: string[] = [];
+  for (let i = 0; i < entries.length; i += 5) lines.push(entries.slice(i, i + 5).join('   '));
+  return lines;
 }
 
 function stripLetters({ when }: AccountView): string {

@@ -7,6 +7,8 @@ import type { Block } from '../blocks.ts';
 
 const COLUMNS = 16;
 const ISOLATED_APART = 8;
+/** Columns of ranges that fit when no CPU stands apart. */
+const RANGES = 6;
 
 interface Group {
   readonly title: string;
@@ -32,10 +34,17 @@ export function matrixBlock(
     const total = row.reduce((sum, n) => sum + n, 0);
     // A CPU that sends nothing would be a row of dots.
     if (total === 0) return [];
-    return [[`${groups[i]?.title ?? ''} →`, ...row.map((n) => (n === 0 ? '·' : String(n))), String(total)]];
+    return [[`${groups[i]?.title ?? ''} →`, ...row.map(short), short(total)]];
   });
   const titles = ['cpu', ...groups.map((group) => group.title), 'all'];
   return { kind: 'table', columns: titles.map((title) => ({ title, align: 'right' })), rows };
+}
+
+/** A count in at most 6 characters; the exact ones are in `-f json`. */
+function short(calls: number): string {
+  if (calls === 0) return '·';
+  if (calls < 1_000_000) return String(calls);
+  return calls < 1_000_000_000 ? `${Math.round(calls / 1e6)}M` : `${Math.round(calls / 1e9)}G`;
 }
 
 function groupsOf(cpus: number, isolated: readonly number[]): readonly Group[] {
@@ -46,8 +55,8 @@ function groupsOf(cpus: number, isolated: readonly number[]): readonly Group[] {
   if (cpus <= COLUMNS) return all.map((cpu) => group([cpu]));
   const apart = isolated.length <= ISOLATED_APART ? isolated : [];
   const others = all.filter((cpu) => !apart.includes(cpu));
-  // Ranges need wider columns than single CPUs.
-  const size = Math.ceil(others.length / (COLUMNS / 2 - Math.ceil(apart.length / 2)));
+  // The title of a range is about three times as wide as that of a CPU.
+  const size = Math.ceil(others.length / (RANGES - Math.ceil(apart.length / 3)));
   const groups: Group[] = [];
   for (let i = 0; i < others.length; i += size) groups.push(rangeGroup(others.slice(i, i + size), title));
   return [...groups, ...apart.map((cpu) => group([cpu]))].toSorted((a, b) => Math.min(...a.cpus) - Math.min(...b.cpus));

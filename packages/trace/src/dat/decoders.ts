@@ -87,7 +87,7 @@ class Compiler {
         return this.#sysExit();
       case 'page_fault':
         return this.#pageFault(name as PageFault['name']);
-      default:
+      case 'other':
         return null;
     }
   }

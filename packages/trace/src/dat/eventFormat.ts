@@ -39,11 +39,12 @@ export function formatId(text: string): { readonly name: string; readonly id: nu
   return name === undefined || id === undefined ? null : { name, id: Number(id) };
 }
 
+const isCommon = (field: Field): boolean => field.name.startsWith('common_');
+
 /** The description in full. */
 export function parseFormat(system: string, name: string, id: number, text: string): EventFormat {
   const end = text.indexOf('\nprint fmt:');
   const all = parseFields(end === -1 ? text : text.slice(0, end));
-  const isCommon = (field: Field): boolean => field.name.startsWith('common_');
   return { system, name, id, common: all.filter(isCommon), fields: all.filter((field) => !isCommon(field)) };
 }
 

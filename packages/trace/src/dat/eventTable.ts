@@ -25,7 +25,7 @@ const TYPES = 0x1_0000;
 export class EventTable {
   readonly common: CommonFields;
   readonly #texts = new Map<number, FormatText & { readonly name: string }>();
-  readonly #decoders: (EventDecoder | undefined)[] = new Array<EventDecoder | undefined>(TYPES);
+  readonly #decoders: (EventDecoder | undefined)[] = [];
   readonly #context: DecodeContext;
   readonly #unknown = new Map<number, { readonly id: number; count: number }>();
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { TraceFormatError } from '../errors.ts';
 import { portableCodecs } from '../codecs.ts';
 import type { RecordedRecord } from '../events/shapes.ts';
-import { type DatSpec, optionText, type PageEvent, pagesOf, writeDat } from './datWriter.testlib.ts';
+import { type DatSpec, optionText, type Page, type PageEvent, pagesOf, writeDat } from './datWriter.testlib.ts';
 import { ABIS, abiName, BASE, kernelAddress, sampleEvents, sampleSpec } from './sampleDat.testlib.ts';
 import { asFile, printedTime, readAll, reportLines, reportText } from './traceCmd.testlib.ts';
 
@@ -34,6 +34,16 @@ function onePage(events: readonly PageEvent[], over: Partial<DatSpec> = {}): Uin
 }
 
 const vector = (pid: number): Uint8Array => sampleEvents(ABI).vector.record(pid, [251]);
+
+const key = ({ time, cpu }: RecordedRecord): string => `${cpu}/${time}`;
+
+/** A page with 200 records, 10 ns apart; the first is the recording's number `first`. */
+const pageOf200 = (first: number): Page => ({
+  time: BASE + BigInt(first * 10),
+  events: Array.from({ length: 200 }, (_, i) => ({ record: vector(1), delta: i === 0 ? 0 : 10 })),
+});
+
+const pageOf1 = (i: number): Page => ({ time: BASE + BigInt(i), events: [{ record: vector(i + 1), delta: 0 }] });
 
 async function thrownBy(promise: Promise<unknown>): Promise<TraceFormatError> {
   const thrown = await promise.then(
@@ -142,11 +152,7 @@ test('pages of 64 KiB are read whole', async () => {
 });
 
 test('more records than a batch holds come in several batches, in order', async () => {
-  const page = (first: number): { time: bigint; events: PageEvent[] } => ({
-    time: BASE + BigInt(first * 10),
-    events: Array.from({ length: 200 }, (_, i) => ({ record: vector(1), delta: i === 0 ? 0 : 10 })),
-  });
-  const pages = pagesOf(ABI, 4096, Array.from({ length: 60 }, (_, i) => page(i * 200)));
+  const pages = pagesOf(ABI, 4096, Array.from({ length: 60 }, (_, i) => pageOf200(i * 200)));
   for (const compression of ['none', 'zlib'] as const) {
     const bytes = writeDat({ ...sampleSpec(ABI, 7, compression), buffers: [{ name: '', cpus: [pages, pages] }] });
     const { records } = await readAll(bytes, {}, portableCodecs);
@@ -233,7 +239,6 @@ describe('a bad file', () => {
     const kept = await readAll(cut, { keepGoing: true });
     expect(kept.error).toBe(null);
     expect(kept.trace.status()).toMatchObject({ problemCount: 1, records: kept.records.length });
-    const key = ({ time, cpu }: RecordedRecord): string => `${cpu}/${time}`;
     const all = new Set(records.map(key));
     expect(kept.records.length).toBeGreaterThan(6);
     expect(kept.records.length).toBeLessThan(records.length);
@@ -262,8 +267,7 @@ describe('a bad file', () => {
   });
 
   test('with a damaged chunk loses that chunk only', async () => {
-    const page = (i: number): { time: bigint; events: PageEvent[] } => ({ time: BASE + BigInt(i), events: [{ record: vector(i + 1), delta: 0 }] });
-    const pages = pagesOf(ABI, 4096, Array.from({ length: 9 }, (_, i) => page(i)));
+    const pages = pagesOf(ABI, 4096, Array.from({ length: 9 }, (_, i) => pageOf1(i)));
     const bytes = writeDat({ ...sampleSpec(ABI, 7, 'zlib'), buffers: [{ name: '', cpus: [pages] }] });
     const at = bytes.findLastIndex((byte, i) => byte === 0x78 && bytes[i + 1] === 0x9c);
     bytes.fill(0xff, at + 4, at + 10);

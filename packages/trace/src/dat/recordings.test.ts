@@ -37,7 +37,7 @@ function printedParts(event: RecordedEvent): readonly string[] {
     case 'csd_function_exit':
       return [`func=${event.func}, csd=${event.csd === 0 ? '(nil)' : hex(event.csd)}`];
     case 'ipi_send': {
-      const targets = event.name === 'ipi_send_cpu' ? `cpu=${event.targets[0]}` : `cpumask=${formatCpuList(event.targets)}`;
+      const targets = event.name === 'ipi_send_cpu' ? `cpu=${event.targets?.[0]}` : `cpumask=${formatCpuList(event.targets ?? [])}`;
       return [`${targets} callsite=${event.callsite} callback=${event.callback}`];
     }
     case 'vector_entry':
@@ -49,10 +49,22 @@ function printedParts(event: RecordedEvent): readonly string[] {
       return event.args.map((arg, i) => `${arg}: 0x${BigInt.asUintN(64, BigInt(event.values[i] as number)).toString(16).padStart(8, '0')}`);
     case 'sys_exit':
       return [hex(event.ret)];
-    default:
+    case 'ipi_raise':
+    case 'ipi_entry':
+    case 'ipi_exit':
+    case 'page_fault':
+    case 'other':
       return [];
   }
 }
+
+function count(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const one of names) counts[one] = (counts[one] ?? 0) + 1;
+  return counts;
+}
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** The flag characters of trace-cmd report -l. */
 function printedFlags(context: number): string {
@@ -74,11 +86,6 @@ describe.each(RECORDINGS)('$name', ({ name, records: expectedCount }) => {
   });
 
   test('counts of each event type are those of trace-cmd report', () => {
-    const count = (names: readonly string[]): Record<string, number> => {
-      const counts: Record<string, number> = {};
-      for (const one of names.toSorted()) counts[one] = (counts[one] ?? 0) + 1;
-      return counts;
-    };
     expect(original.error).toBe(null);
     expect(original.records.length).toBe(expectedCount);
     expect(count(original.records.map(({ event }) => event.name))).toEqual(count(reportLines(file).map((line) => line.name)));
@@ -113,7 +120,7 @@ describe.each(RECORDINGS)('$name', ({ name, records: expectedCount }) => {
       .split('\n')
       .flatMap((line) => /^.{8}-\d+ +\d+(\S{5})\s/.exec(line)?.[1] ?? []);
     // N is both kinds of need-resched, n the first of them: the one that is recorded as such.
-    expect(original.records.map(({ context }) => printedFlags(context))).toEqual(flags.map((text) => text.replace(/^(.)N/, '$1n')));
+    expect(original.records.map(({ context }) => printedFlags(context))).toEqual(flags.map((printed) => printed.replace(/^(.)N/, '$1n')));
   });
 
   test('v6, v7 as it is, v7 with zlib and v7 with zstd, by either codecs, give equal records', async () => {
@@ -147,7 +154,6 @@ describe.each(RECORDINGS)('$name', ({ name, records: expectedCount }) => {
 /** The same recording in a compression that this trace-cmd was built without. */
 async function rewritten(container: DatContainer, compression: 'zlib'): Promise<Uint8Array> {
   const { file, headerPage, formats, kallsyms, printk, cmdlines, buffers } = container;
-  const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
   const clock = new TextEncoder().encode(`${container.options.traceClock ?? ''}\0`);
   const uname = new TextEncoder().encode(`Linux host ${container.options.kernel ?? ''} x86_64\0`);
   const cpus: Uint8Array[] = [];

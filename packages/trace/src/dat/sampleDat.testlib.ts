@@ -10,7 +10,9 @@ export const ABIS: readonly WriterAbi[] = [
 ];
 
 /** Words for an abi, for names of tests. */
-export const abiName = ({ littleEndian, longSize }: WriterAbi): string => `${littleEndian ? 'little' : 'big'} endian, ${longSize * 8} bit`;
+export function abiName({ littleEndian, longSize }: WriterAbi): string {
+  return `${littleEndian ? 'little' : 'big'} endian, ${longSize * 8} bit`;
+}
 
 /** The first record's time. */
 export const BASE = 1_234_567_890_123n;
@@ -106,11 +108,17 @@ export function sampleSymbols(abi: WriterAbi): string {
   ].join('\n');
 }
 
+const record = (bytes: Uint8Array, delta: number, long = false): PageEvent => ({ record: bytes, delta, long });
+
+const stat = (cpu: number, overrun: number): readonly [number, Uint8Array] => [
+  2,
+  optionText(`CPU: ${cpu}\nentries: 4\noverrun: ${overrun}\ncommit overrun: 1\nbytes: 4\ndropped events: 2\nread events: 3\n`),
+];
+
 /** The sample. Records in order of time have deltas 0, 1, 2, ... so that a test can say where each must come. */
 export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' | 'zlib' | 'zstd' = 'none', pageSize = 4096): DatSpec {
   const e = sampleEvents(abi);
   const at = (offset: number): bigint => kernelAddress(abi, offset);
-  const record = (bytes: Uint8Array, delta: number, long = false): PageEvent => ({ record: bytes, delta, long });
   const csd = abi.longSize === 8 ? 0xff11_0000_7d6b_6080n : 0xdead_bee0n;
   const cpu0: Page[] = [
     {
@@ -140,10 +148,6 @@ export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' |
       ],
     },
     { time: BASE + 2_000_000n, missed: 'uncounted', events: [record(e.vector.record(0, [251], 0x40), 0)] },
-  ];
-  const stat = (cpu: number, overrun: number): readonly [number, Uint8Array] => [
-    2,
-    optionText(`CPU: ${cpu}\nentries: 4\noverrun: ${overrun}\ncommit overrun: 1\nbytes: 4\ndropped events: 2\nread events: 3\n`),
   ];
   return {
     abi,
