@@ -11,7 +11,7 @@ import { type Origin, Origins } from './origins.ts';
 import { AllCpus } from './perCpu.ts';
 import { Requests } from './requests.ts';
 import type { CpuAccount, Evidence, EvidenceLevel, FlushCounts, ObservedCall, ReplayCounts } from './result.ts';
-import { REMOTE_SEND_IPI, REMOTE_SHOOTDOWN, Senders } from './senders.ts';
+import { REMOTE_SEND_IPI, REMOTE_SHOOTDOWN, type Sender, Senders } from './senders.ts';
 
 /** A time on the trace's axis: absolute, in `unit`s of the result, or counted from the first record. */
 export interface TimeBound {
@@ -67,7 +67,7 @@ class Counter {
   readonly #senders = new Senders();
   readonly #requests = new Requests();
   readonly #cpus = new AllCpus();
-  readonly #events = new Map<string, number>();
+  readonly #events = new Map<string, { count: number }>();
   readonly #toUnits: (time: Nanoseconds) => number;
   readonly #byReason = [0, 0, 0, 0, 0, 0];
   readonly #request = new Map<CpuId, boolean>();
@@ -106,9 +106,12 @@ class Counter {
     const inside = time >= this.#from && time <= this.#to;
     if (inside) this.#inside(record, time);
     // State goes on outside the window: a call that began before it still explains what happens inside.
-    this.#senders.observe(cpu, event, () => ({ cpu, task, origin: this.#origins.of(task), request: this.#requests.single() }));
+    this.#senders.observe(record, this.#sender);
     this.#origins.observe(task, event);
   }
+
+  /** Who it is that sends a flush; one function for all records, not one each. */
+  readonly #sender = ({ cpu, task }: RecordedRecord): Sender => ({ cpu, task, origin: this.#origins.of(task), request: this.#requests.single() });
 
   #start(time: number): void {
     this.#started = true;
@@ -117,16 +120,19 @@ class Counter {
     if (to !== undefined) this.#to = to.relative ? time + to.value : to.value;
   }
 
-  #inside({ cpu, task, event, ...rest }: RecordedRecord, time: number): void {
+  #inside(record: RecordedRecord, time: number): void {
+    const { cpu, task, event } = record;
     this.#records++;
     if (this.#window === null) {
       this.#window = { first: time, last: time };
       for (const ledger of Object.values(this.#ledgers)) ledger.begin(time);
     } else this.#window.last = time;
-    this.#events.set(event.name, (this.#events.get(event.name) ?? 0) + 1);
+    const seen = this.#events.get(event.name);
+    if (seen === undefined) this.#events.set(event.name, { count: 1 });
+    else seen.count++;
     const totals = this.#cpus.get(cpu);
     totals.observe(time, event);
-    if (this.#watched?.has(cpu) === true) totals.running({ cpu, task, event, ...rest });
+    if (this.#watched?.has(cpu) === true) totals.running(task);
     switch (event.kind) {
       case 'csd_queue_cpu': {
         const kind = callKind(event.func);
@@ -212,7 +218,7 @@ class Counter {
       window: this.#window,
       unit: this.#trace.header.clock.unit === 'ticks' ? 'ticks' : 'us',
       records: this.#records,
-      events: Object.fromEntries([...this.#events].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+      events: Object.fromEntries([...this.#events].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, { count }]) => [name, count])),
       evidence: this.#evidence(level),
       lost: status.lost,
       matrix: ledger.cells(),

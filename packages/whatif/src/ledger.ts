@@ -71,7 +71,8 @@ export class Ledger {
   readonly #watched: ReadonlySet<CpuId> | null;
   readonly #cells = new Map<number, number>();
   readonly #received = new Map<CpuId, Uint32Array>();
-  readonly #causes = new Map<string, OpenCause>();
+  /** By origin, function and command: three look-ups cost less than one key made of three strings. */
+  readonly #causes = new Map<Origin, Map<string, Map<string, OpenCause>>>();
   readonly #strips = new Map<CpuId, Strip>();
   readonly #slots: number;
   total = 0;
@@ -100,9 +101,7 @@ export class Ledger {
     received[lane] = (received[lane] ?? 0) + 1;
     if (this.#watched !== null && !this.#watched.has(to)) return;
     if (this.#watched !== null) this.#strip(to).add(time, lane);
-    const id = `${task.comm}\0${origin.kind}\0${origin.name}\0${func}`;
-    let cause = this.#causes.get(id);
-    if (cause === undefined) this.#causes.set(id, (cause = open(task.comm, origin, func, kind)));
+    const cause = this.#cause(task.comm, origin, func, kind);
     cause.calls++;
     if (cause.lastRequest !== request) cause.requests++;
     cause.lastRequest = request;
@@ -112,6 +111,7 @@ export class Ledger {
   /** The causes of the calls to the watched CPUs, most calls first. */
   causes(): readonly Cause[] {
     return [...this.#causes.values()]
+      .flatMap((functions) => [...functions.values()].flatMap((commands) => [...commands.values()]))
       .map((cause) => ({
         comm: cause.comm,
         origin: cause.origin,
@@ -149,15 +149,24 @@ export class Ledger {
     return this.#strip(cpu).buckets(buckets, end);
   }
 
+  #cause(comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
+    let functions = this.#causes.get(origin);
+    if (functions === undefined) this.#causes.set(origin, (functions = new Map()));
+    let commands = functions.get(func);
+    if (commands === undefined) functions.set(func, (commands = new Map()));
+    let cause = commands.get(comm);
+    if (cause === undefined) {
+      cause = { comm, origin, func, kind, calls: 0, requests: 0, lastRequest: -1, pids: new Set() };
+      commands.set(comm, cause);
+    }
+    return cause;
+  }
+
   #strip(cpu: CpuId): Strip {
     let strip = this.#strips.get(cpu);
     if (strip === undefined) this.#strips.set(cpu, (strip = new Strip(this.#slots, KIND_NAMES.length)));
     return strip;
   }
-}
-
-function open(comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
-  return { comm, origin, func, kind, calls: 0, requests: 0, lastRequest: -1, pids: new Set() };
 }
 
 /** Code-unit order: the same everywhere, unlike a locale's. */

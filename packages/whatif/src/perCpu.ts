@@ -1,6 +1,6 @@
 /** What the events of one CPU tell by themselves: interrupts, their length, handler runs, and who runs there. */
 import { type CpuId, cpuId } from '@shootdown/machine';
-import type { RecordedEvent, RecordedRecord } from '@shootdown/trace';
+import type { RecordedEvent, RecordedTask } from '@shootdown/trace';
 import { countsInTlbRow } from './callKinds.ts';
 import { isKernelThread } from './origins.ts';
 
@@ -60,7 +60,7 @@ export class CpuTotals {
   }
 
   /** Takes note of who runs here. */
-  running({ task }: RecordedRecord): void {
+  running(task: RecordedTask): void {
     if (task.pid === 0 || isKernelThread(task.comm)) return;
     const name = `${task.comm}-${task.pid}`;
     const seen = this.tasks.get(name);

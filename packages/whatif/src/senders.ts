@@ -9,7 +9,7 @@
  * match is certain, with several it is ambiguous and said to be.
  */
 import type { CpuId } from '@shootdown/machine';
-import type { RecordedEvent, RecordedTask } from '@shootdown/trace';
+import type { RecordedEvent, RecordedRecord, RecordedTask } from '@shootdown/trace';
 import type { Origin } from './origins.ts';
 
 /** A CPU that has asked others to flush and waits. */
@@ -34,10 +34,11 @@ export class Senders {
   }
 
   /** Takes note of a record, after it was asked about; `sender` says who it would be that sends. */
-  observe(cpu: CpuId, event: RecordedEvent, sender: () => Sender): void {
+  observe(record: RecordedRecord, sender: (record: RecordedRecord) => Sender): void {
+    const { cpu, event } = record;
     const sends = event.kind === 'tlb_flush' && event.reason === REMOTE_SEND_IPI;
     if (sends || this.#justSent.get(cpu) === true) this.#justSent.set(cpu, sends);
-    if (sends) this.#waiting.set(cpu, sender());
+    if (sends) this.#waiting.set(cpu, sender(record));
     else if (this.#waiting.size > 0 && goesOn(event)) this.#waiting.delete(cpu);
   }
 
