@@ -33,6 +33,7 @@ try {
     toolVersion: version,
     write: (text) => void process.stdout.write(text),
     warn: (text) => void process.stderr.write(`shootdown: ${text}\n`),
+    complain: (text) => void process.stderr.write(text.replace(/^error: /, 'shootdown: ')),
   });
 } catch (error) {
   if (error instanceof UsageError) fail(`${error.message} (${error.code})`, Exit.usage);

@@ -28,7 +28,7 @@ export function parseKind(word: string): TraceKind {
  *
  * @throws UsageError ERR_TIME
  */
-export function parseTime(option: string, word: string, unit: 'ns' | 'ticks'): TimeBound {
+function parseTime(option: string, word: string, unit: 'ns' | 'ticks'): TimeBound {
   const match = /^(\+?)(\d+)(?:\.(\d{1,9}))?s?$/.exec(word);
   if (match === null) throw new UsageError('ERR_TIME', `${option} ${word}: expected seconds as the trace prints them (11.5), or from its start (+1.5)`);
   const whole = Number(match[2]);
@@ -36,6 +36,24 @@ export function parseTime(option: string, word: string, unit: 'ns' | 'ticks'): T
   if (unit === 'ticks' && fraction !== '') throw new UsageError('ERR_TIME', `${option} ${word}: this trace counts ticks, give a whole number`);
   const value = unit === 'ticks' ? whole : whole * 1_000_000 + Math.round(Number(fraction.padEnd(9, '0')) / 1000);
   return { value, relative: match[1] === '+' };
+}
+
+/**
+ * The window of --from and --to.
+ *
+ * @throws UsageError ERR_TIME when one is no time, or the window is empty for sure.
+ */
+export function parseWindow(
+  from: string | undefined,
+  to: string | undefined,
+  unit: 'ns' | 'ticks',
+): { readonly from: TimeBound | undefined; readonly to: TimeBound | undefined } {
+  const start = from === undefined ? undefined : parseTime('--from', from, unit);
+  const end = to === undefined ? undefined : parseTime('--to', to, unit);
+  if (start !== undefined && end !== undefined && start.relative === end.relative && end.value < start.value) {
+    throw new UsageError('ERR_TIME', `--to ${to} is before --from ${from}`);
+  }
+  return { from: start, to: end };
 }
 
 /** @throws UsageError ERR_BUDGET */

@@ -14,7 +14,7 @@ export async function run(words: readonly string[], output: Output): Promise<num
     .description('Which CPUs are interrupted by TLB work, by whom, and what another design would leave.')
     .version(output.toolVersion)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => output.write(text), writeErr: (text) => output.warn(text.trim().replace(/^error: /, '')) })
+    .configureOutput({ writeOut: (text) => output.write(text), writeErr: (text) => output.complain(text) })
     .showSuggestionAfterError();
   program
     .command('replay')

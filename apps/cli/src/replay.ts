@@ -6,7 +6,7 @@ import { nodeCodecs } from '@shootdown/trace/node';
 import { CALL_KINDS, countReplay, type ObservedCall } from '@shootdown/whatif';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
-import { parseBudget, parseFormat, parseKind, parseTime } from './options.ts';
+import { parseBudget, parseFormat, parseKind, parseWindow } from './options.ts';
 import { progress, type Progress } from './progress.ts';
 
 /** The options as commander gives them. */
@@ -29,6 +29,8 @@ export interface Output {
   write(text: string): void;
   /** One line about the answer that is not part of it. */
   warn(text: string): void;
+  /** What commander says of a command line it cannot take: an error in one or two lines, or the help. */
+  complain(text: string): void;
 }
 
 /** Runs the command; gives the exit code. */
@@ -75,8 +77,7 @@ async function answer(
   const counts = await countReplay(trace, {
     isolated,
     only: flags.cpuList === undefined ? undefined : cpuList(flags.cpuList),
-    from: flags.from === undefined ? undefined : parseTime('--from', flags.from, header.clock.unit),
-    to: flags.to === undefined ? undefined : parseTime('--to', flags.to, header.clock.unit),
+    ...parseWindow(flags.from, flags.to, header.clock.unit),
     onCall,
   });
   if (flags.isolated !== undefined && counts.records > 0) parseCpuList(flags.isolated, counts.cpus);

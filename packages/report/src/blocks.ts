@@ -103,6 +103,9 @@ function chop(word: string, width: number): readonly string[] {
   return [word.slice(0, width), ...chop(word.slice(width), width)];
 }
 
+/** A space at which no line is broken. */
+export const NO_BREAK = '\u00a0';
+
 /** Breaks `text` at spaces into lines of at most `width`; a longer word stands alone. */
 export function wrap(text: string, width: number): readonly string[] {
   const lines: string[] = [];
@@ -114,7 +117,7 @@ export function wrap(text: string, width: number): readonly string[] {
     } else line = line === '' ? word : `${line} ${word}`;
   }
   lines.push(line);
-  return lines;
+  return lines.map((broken) => broken.replaceAll(NO_BREAK, ' '));
 }
 
 /** The blocks as Markdown. */
@@ -143,5 +146,5 @@ export function renderMarkdown(blocks: readonly Block[]): string {
 
 /** Task names come from strangers' traces: nothing in them may become markup. */
 function escape(text: string): string {
-  return text.replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`).replace(/\n/g, ' ');
+  return text.replaceAll(NO_BREAK, ' ').replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`).replace(/\n/g, ' ');
 }

@@ -104,9 +104,21 @@ test('evidence D: interrupts are counted, nobody is named; no evidence at all is
   expect(interrupts.accounts[3]).toMatchObject({ callInterrupts: 1, inInterrupts: { total: 5, longest: 5 }, tlbRow: null });
   expect(interrupts.whatIf).toEqual([expect.objectContaining({ calls: null, basis: 'no data in this trace' })]);
 
+  const arm = await countReplay(
+    await excerpt(['x-9 3 100 ipi_entry: (Function call interrupts)', 'x-9 3 107 ipi_exit: (Function call interrupts)', 'x-9 3 200 ipi_entry: (Rescheduling interrupts)']),
+  );
+  expect(arm.evidence.level).toBe('D');
+  expect(arm.accounts[3]).toMatchObject({ callInterrupts: 1, inInterrupts: { total: 7, longest: 7 } });
+
   const none = await countReplay(await excerpt(['x-9 3 100 sched_wakeup: comm=y pid=3']));
   expect(none.evidence.level).toBeNull();
   expect(none.accounts[3]).toMatchObject({ callInterrupts: null, inInterrupts: null, tlbRow: null });
+});
+
+test('flushes that are traced and never remote are an observation, not a gap', async () => {
+  const counts = await countReplay(await excerpt(['x-9 3 100 tlb_flush: pages:1 reason:local mm shootdown (3)']));
+  expect(counts.evidence.level).toBe('C');
+  expect(counts.received.calls).toBe(0);
 });
 
 test('a window counts what is inside it and remembers what began before it', async () => {

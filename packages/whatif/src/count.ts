@@ -246,19 +246,20 @@ class Counter {
   #level(): EvidenceLevel | null {
     if (this.#has('csd_queue_cpu')) return 'A';
     if (this.#has('ipi_raise', (name) => name.startsWith('ipi_send_cpu'))) return 'B';
-    const reasons = this.#byReason;
-    if ((reasons[REMOTE_SHOOTDOWN] ?? 0) + (reasons[REMOTE_SEND_IPI] ?? 0) > 0) return 'C';
-    if (this.#hasVectors() || this.#has('tlb_flush') || this.#has('ipi_entry') || this.#has('csd_function_entry')) return 'D';
-    return null;
+    // tlb_flush is on: that no remote one occurs is then an observation, not a gap.
+    if (this.#has('tlb_flush')) return 'C';
+    return this.#countsInterrupts() || this.#has('csd_function_entry') ? 'D' : null;
   }
 
-  /** Whether call-function interrupts were recorded: any irq_vectors event says nothing about those, so only they count. */
-  #hasVectors(): boolean {
-    return this.#has('vector_entry', (name) => /^call_function(?:_single)?_entry$/.test(name));
+  /** Whether call-function interrupts were recorded: another irq_vectors event says nothing about those. */
+  #countsInterrupts(): boolean {
+    return this.#has('ipi_entry', (name) => /^call_function(?:_single)?_entry$/.test(name));
   }
 
   #evidence(level: EvidenceLevel | null): Evidence {
-    return { level, why: level === null ? NO_EVIDENCE : WHY[level], matched: level === 'C' ? { ...this.#matched } : null };
+    const empty = this.#started ? 'no event is in this window' : 'the trace holds no event';
+    const nothing = this.#records === 0 ? empty : NO_EVIDENCE;
+    return { level, why: level === null ? nothing : WHY[level], matched: level === 'C' ? { ...this.#matched } : null };
   }
 
   #tlbRowBasis(): ReplayCounts['tlbRowBasis'] {
@@ -268,7 +269,7 @@ class Counter {
 
   #account(cpu: CpuId, ledger: Ledger): CpuAccount {
     const totals = this.#cpus.get(cpu);
-    const vectors = this.#hasVectors();
+    const vectors = this.#countsInterrupts();
     const basis = this.#tlbRowBasis();
     let tlbRow: number | null = null;
     if (basis !== null) tlbRow = basis === 'counted' ? totals.handlerRuns : totals.received;
@@ -301,7 +302,7 @@ class Counter {
     }
     const open = this.#origins.openEnded();
     if (open.length > 0) notes.push(`entries but no exits of ${open.join(', ')}: what follows in the same task is blamed on them`);
-    if (level !== null && level !== 'D' && !this.#hasVectors()) notes.push('no irq_vectors event is in the trace: interrupts are not counted');
+    if (level !== null && level !== 'D' && !this.#countsInterrupts()) notes.push('no call-function interrupt is in the trace: interrupts are not counted');
     return notes;
   }
 }

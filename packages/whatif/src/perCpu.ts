@@ -4,8 +4,8 @@ import type { RecordedEvent, RecordedTask } from '@shootdown/trace';
 import { countsInTlbRow } from './callKinds.ts';
 import { isKernelThread } from './origins.ts';
 
-/** Entries of these make the CAL row. */
-const CALL_IRQS: readonly string[] = ['call_function', 'call_function_single'];
+/** Entries of these make the CAL row; the last is arm's. */
+const CALL_IRQS: readonly string[] = ['call_function', 'call_function_single', 'Function call interrupts'];
 /** Distinct tasks kept per watched CPU. */
 const MAX_TASKS = 4096;
 
@@ -28,17 +28,16 @@ export class CpuTotals {
   observe(time: number, event: RecordedEvent): void {
     switch (event.kind) {
       case 'vector_entry':
-        this.interrupts.set(event.irq, (this.interrupts.get(event.irq) ?? 0) + 1);
-        if (!CALL_IRQS.includes(event.irq)) break;
-        this.callInterrupts++;
-        this.#entered = time;
+        this.#enter(time, event.irq);
         break;
       case 'vector_exit':
-        if (this.#entered === null || !CALL_IRQS.includes(event.irq)) break;
-        this.pairs++;
-        this.total += time - this.#entered;
-        this.longest = Math.max(this.longest, time - this.#entered);
-        this.#entered = null;
+        this.#leave(time, event.irq);
+        break;
+      case 'ipi_entry':
+        this.#enter(time, event.reason);
+        break;
+      case 'ipi_exit':
+        this.#leave(time, event.reason);
         break;
       case 'csd_function_entry':
         // csd 0: the CPU that asked runs its own part, no interrupt.
@@ -57,6 +56,21 @@ export class CpuTotals {
         break;
       default:
     }
+  }
+
+  #enter(time: number, irq: string): void {
+    this.interrupts.set(irq, (this.interrupts.get(irq) ?? 0) + 1);
+    if (!CALL_IRQS.includes(irq)) return;
+    this.callInterrupts++;
+    this.#entered = time;
+  }
+
+  #leave(time: number, irq: string): void {
+    if (this.#entered === null || !CALL_IRQS.includes(irq)) return;
+    this.pairs++;
+    this.total += time - this.#entered;
+    this.longest = Math.max(this.longest, time - this.#entered);
+    this.#entered = null;
   }
 
   /** Takes note of who runs here. */

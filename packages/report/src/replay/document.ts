@@ -1,7 +1,7 @@
 /** The replay view as blocks, in the order in which a reader asks: the answer, what it rests on, who, what, when, and what would be left. */
 import { parseCpuList } from '@shootdown/machine';
 import type { CallKind } from '@shootdown/whatif';
-import { BAR, type Block, type Column } from '../blocks.ts';
+import { BAR, type Block, type Column, NO_BREAK } from '../blocks.ts';
 import { plural, seconds, thousands, timestamp } from '../words.ts';
 import { matrixBlock } from './matrix.ts';
 import type { AccountView, ReplayView } from './view.ts';
@@ -87,8 +87,8 @@ function factLines(view: ReplayView): readonly string[] {
     view.window === null ? null : `from ${timestamp(view.window.first, view.unit)}`,
     view.lost.counted + view.lost.uncounted === 0 ? 'no events lost' : null,
   ];
-  const lines = [facts.filter((fact) => fact !== null).join(' · ')];
-  lines.push(view.evidence.level === null ? `no evidence: ${view.evidence.why}` : `evidence ${view.evidence.level}: ${view.evidence.why}`);
+  const lines = [facts.filter((fact) => fact !== null).map((fact) => fact.replaceAll(' ', NO_BREAK)).join(`${NO_BREAK}· `)];
+  if (view.evidence.level !== null) lines.push(`evidence ${view.evidence.level}: ${view.evidence.why}`);
   const { matched } = view.evidence;
   if (matched !== null) {
     const { one, ambiguous, none } = matched;

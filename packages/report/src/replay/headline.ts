@@ -9,7 +9,7 @@ export function headline(view: Facts): readonly string[] {
   const { level } = view.evidence;
   const during = view.window === null ? '' : ` in ${seconds(view.window.length, view.unit)}`;
   if (level === null) return [`This trace cannot say who interrupts whom: ${view.evidence.why}.`];
-  if (level === 'D') return [`${interrupted(view, during)}. By whom, this trace cannot say.`];
+  if (level === 'D') return [`${counted(view, during)}. By whom, this trace cannot say.`];
   const first = level === 'C' ? `${received(view, during)}.` : `${interrupted(view, during)}: ${share(view)}.`;
   const source = mostFrom(view);
   return source === null ? [first] : [first, source];
@@ -29,6 +29,12 @@ function interrupted(view: Facts, during: string): string {
   return `${subject(view)} ${were(view)} interrupted ${thousands(times)} ${times === 1 ? 'time' : 'times'} by function calls${during}`;
 }
 
+/** Evidence D: interrupts if they were recorded, else handlers that ran. */
+function counted(view: Facts, during: string): string {
+  if (view.accounts.every((account) => account.callInterrupts !== null)) return interrupted(view, during);
+  return `${subject(view)} ran ${plural(view.tlbRow.total ?? 0, 'TLB flush handler')} for other CPUs${during}`;
+}
+
 function share(view: Facts): string {
   const { calls, tlbCalls } = view.received;
   const them = view.accounts.length === 1 ? 'it' : 'them';
@@ -39,8 +45,9 @@ function share(view: Facts): string {
 }
 
 function received(view: Facts, during: string): string {
-  const flushes = plural(view.received.calls, 'TLB flush', 'TLB flushes');
-  return `${subject(view)} received at least ${flushes} from other CPUs${during}`;
+  const { calls } = view.received;
+  const flushes = calls === 0 ? 'no TLB flush that is traced' : `at least ${plural(calls, 'TLB flush', 'TLB flushes')}`;
+  return `${subject(view)} received ${flushes} from other CPUs${during}`;
 }
 
 /** `52 of the 62 user TLB flushes came from hft-log (munmap, exit_group), which shares its address space with these CPUs.` */
