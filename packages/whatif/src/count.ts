@@ -263,6 +263,8 @@ class Counter {
   }
 
   #tlbRowBasis(): ReplayCounts['tlbRowBasis'] {
+    // arm and arm64 invalidate remote TLBs in hardware and have no such row.
+    if (this.#has('ipi_raise') || this.#has('ipi_entry')) return null;
     if (this.#has('csd_function_entry')) return 'counted';
     return this.#has('tlb_flush') ? 'at-least' : null;
   }

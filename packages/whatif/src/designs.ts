@@ -76,7 +76,9 @@ export function whatIfRows(level: EvidenceLevel | null, received: Received, caus
     note,
   });
   const rows: WhatIfRow[] = [
-    { id: 'today', title: 'today', calls: { min: total, max: total }, basis: 'measured', note: level === 'A' ? 'calls queued' : 'calls seen' },
+    level === 'A'
+      ? { id: 'today', title: 'today', calls: { min: total, max: total }, basis: 'measured', note: 'calls queued' }
+      : counted('today', 'today', 0, 'calls that this evidence shows; there may be more'),
   ];
   for (const site of callSites(causes).slice(0, CALL_SITES)) rows.push(counted(site.id, site.title, site.calls, 'this call site sends none'));
   for (const design of DESIGNS) {

@@ -90,7 +90,7 @@ function factLines(view: ReplayView): readonly string[] {
   const lines = [facts.filter((fact) => fact !== null).map((fact) => fact.replaceAll(' ', NO_BREAK)).join(`${NO_BREAK}· `)];
   if (view.evidence.level !== null) lines.push(`evidence ${view.evidence.level}: ${view.evidence.why}`);
   const { matched } = view.evidence;
-  if (matched !== null) {
+  if (matched !== null && view.received.calls > 0) {
     const { one, ambiguous, none } = matched;
     lines.push(
       `of ${plural(one + ambiguous + none, 'flush', 'flushes')} received, ${thousands(one)} had one sender in sight, ` +
@@ -148,6 +148,8 @@ function stripLetters({ when }: AccountView): string {
 }
 
 function accountTable(view: ReplayView): Block {
+  // Below A the calls are those that the evidence shows, not all there were.
+  const least = view.evidence.level === 'A' ? '' : '>= ';
   const number = (value: number | null): string => (value === null ? 'no data' : thousands(value));
   const rows = view.accounts
     .slice(0, ACCOUNTS)
@@ -156,8 +158,8 @@ function accountTable(view: ReplayView): Block {
       number(account.callInterrupts),
       account.inInterrupts === null ? 'no data' : seconds(account.inInterrupts.total, view.unit),
       account.inInterrupts === null ? 'no data' : seconds(account.inInterrupts.longest, view.unit),
-      thousands(account.calls),
-      thousands(account.tlbCalls),
+      `${least}${thousands(account.calls)}`,
+      `${least}${thousands(account.tlbCalls)}`,
       view.tlbRow.basis === 'at-least' ? `>= ${number(account.tlbRow)}` : number(account.tlbRow),
       account.ownTasks.length === 0 ? 'none seen' : account.ownTasks.join(', '),
     ]);
