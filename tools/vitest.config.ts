@@ -1,0 +1,24 @@
+/**
+ * How every package is tested: against the sources of its siblings (the source condition), in plain Node, with a fixed seed for
+ * properties. A test may take a minute, because some read whole recordings on a slow machine; a test that hangs still ends.
+ */
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
+
+const conditions = ['@shootdown/source'];
+
+const config: ViteUserConfig = defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    environment: 'node',
+    execArgv: ['--conditions=@shootdown/source'],
+    setupFiles: [fileURLToPath(new URL('vitest.setup.ts', import.meta.url))],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    allowOnly: false,
+  },
+});
+
+export default config;
