@@ -1,17 +1,22 @@
 /**
- * Decompression in plain JavaScript, the default: fflate for gzip and zlib, fzstd for zstd. Neither library checks what it has made, and both would
- * follow a damaged or hostile input a long way, so this file does the checking: a gzip member and a zlib chunk must match their checksums, a zstd frame
- * is walked block by block before anything is allocated for it, and no output grows past the size that was stated.
+ * Decompression in plain JavaScript, the default: fflate for gzip and zlib, fzstd for zstd. Neither library checks
+ * what it has made, and both would follow a damaged or hostile input a long way, so this file does the checking: a
+ * gzip member and a zlib chunk must match their checksums, a zstd frame is walked block by block before anything is
+ * allocated for it, and no output grows past the size that was stated.
  *
- * Bound: time spent on a hostile zstd frame. fzstd runs every sequence of a block (up to 98,047, each up to 128 KiB) before the block's size is known;
- * memory stays bounded. Node's own codecs (`@shootdown/trace/node`) have no such gap.
+ * Bound: time spent on a hostile zstd frame. fzstd runs every sequence of a block (up to 98,047, each up to 128 KiB)
+ * before the block's size is known; memory stays bounded. Node's own codecs (`@shootdown/trace/node`) have no such
+ * gap.
  * Not modelled: zstd content checksums and dictionaries; trace-cmd writes neither.
  */
 import { Gunzip, unzlibSync } from 'fflate';
 import { Decompress } from 'fzstd';
 import type { Codecs } from './source.ts';
 
-/** fflate decodes everything it is given before it hands anything over; deflate expands at most 1032 times, so one slice makes at most 8 MiB. */
+/**
+ * fflate decodes everything it is given before it hands anything over; deflate expands at most 1032 times, so one
+ * slice makes at most 8 MiB.
+ */
 const SLICE = 8192;
 const DEFLATE_MAX_RATIO = 1032;
 
@@ -34,7 +39,8 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     if (end < 8) failure ??= new Error('gzip: a member ends before its checksum');
     else {
       const view = new DataView(tail.buffer, tail.byteOffset + end - 8, 8);
-      if (view.getUint32(0, true) !== ~crc >>> 0 || view.getUint32(4, true) !== length) failure ??= new Error('gzip: wrong checksum or length');
+      const same = view.getUint32(0, true) === ~crc >>> 0 && view.getUint32(4, true) === length;
+      if (!same) failure ??= new Error('gzip: wrong checksum or length');
     }
     crc = -1;
     length = 0;

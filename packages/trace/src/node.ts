@@ -1,6 +1,6 @@
 /**
- * Decompression by Node's own zlib: the same codecs as `portableCodecs`, several times as fast. zstd is in node:zlib from 22.15 and 23.8 on; an older
- * Node gets the portable one. The only file of this package that needs Node.
+ * Decompression by Node's own zlib: the same codecs as `portableCodecs`, several times as fast. zstd is in node:zlib
+ * from 22.15 and 23.8 on; an older Node gets the portable one. The only file of this package that needs Node.
  */
 import * as zlib from 'node:zlib';
 import { portableCodecs } from './codecs.ts';

@@ -178,15 +178,11 @@ function compare(a: string, b: string): number {
 /** Adds up what several CPUs got. */
 export function sumReceived(parts: readonly Received[]): Received {
   const byKind: Partial<Record<CallKind, number>> = {};
-  let calls = 0;
-  for (const part of parts) {
-    calls += part.calls;
-    for (const kind of KIND_NAMES) {
-      const n = part.byKind[kind];
-      if (n !== undefined) byKind[kind] = (byKind[kind] ?? 0) + n;
-    }
+  for (const kind of KIND_NAMES) {
+    const n = parts.reduce((sum, part) => sum + (part.byKind[kind] ?? 0), 0);
+    if (n > 0) byKind[kind] = n;
   }
-  return { calls, byKind };
+  return { calls: parts.reduce((sum, part) => sum + part.calls, 0), byKind };
 }
 
 /** Calls of TLB kinds. */

@@ -1,6 +1,7 @@
 /**
- * Where a CPU's ring-buffer pages come from: windows of the file, or chunks of it decompressed one at a time. Taking a block is synchronous while the
- * bytes are at hand; `fill` is awaited when they are not. Neither holds more than one window and one block.
+ * Where a CPU's ring-buffer pages come from: windows of the file, or chunks of it decompressed one at a time. Taking
+ * a block is synchronous while the bytes are at hand; `fill` is awaited when they are not. Neither holds more than
+ * one window and one block.
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { DatFile } from './datFile.ts';
@@ -126,14 +127,18 @@ export class ChunkBlocks implements BlockSource {
   #has(length: number): boolean {
     if (this.#at + length <= this.#bytesStart + this.#bytes.length && this.#at >= this.#bytesStart) return true;
     this.#needed = length;
-    if (this.#short || this.#at + length > this.#file.size) throw this.#stop('ERR_TRACE_TRUNCATED', `${length} bytes of a chunk`, 'the end of the file');
+    if (this.#short || this.#at + length > this.#file.size) {
+      throw this.#stop('ERR_TRACE_TRUNCATED', `${length} bytes of a chunk`, 'the end of the file');
+    }
     if (this.#at + length > this.#end) throw this.#stop('ERR_TRACE_CORRUPT', `${length} bytes of a chunk`, "the end of this CPU's data");
     return false;
   }
 
   /** Sizes that no compressor would state. Such a chunk can be passed over unread. */
   #chunkFault(packed: number, size: number, start: number): TraceFormatError | null {
-    if (size > MOST_CHUNK) return this.#file.error('ERR_TRACE_TOO_LARGE', start, `a chunk that makes at most ${MOST_CHUNK} bytes`, `${size}`);
+    if (size > MOST_CHUNK) {
+      return this.#file.error('ERR_TRACE_TOO_LARGE', start, `a chunk that makes at most ${MOST_CHUNK} bytes`, `${size}`);
+    }
     if (size === 0 || size % this.#pageSize !== 0) {
       return this.#file.error('ERR_TRACE_CORRUPT', start, `a chunk of whole pages of ${this.#pageSize} bytes`, `${size} bytes`);
     }

@@ -1,10 +1,11 @@
 /**
- * One CPU's records in one buffer, in order. A ring-buffer page is a timestamp, the number of bytes in use, and events that each begin with a word of
- * 5 bits of type and 27 bits of time since the event before (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c). The stream stands on one record
- * at a time and moves without allocating.
+ * One CPU's records in one buffer, in order. A ring-buffer page is a timestamp, the number of bytes in use, and
+ * events that each begin with a word of 5 bits of type and 27 bits of time since the event before
+ * (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c). The stream stands on one record at a time and moves
+ * without allocating.
  *
- * Times are numbers relative to the trace's origin: a page's timestamp is subtracted as a BigInt once per page, the deltas inside are added as
- * numbers, and a sum past 2^53 is damage (104 days after the first record).
+ * Times are numbers relative to the trace's origin: a page's timestamp is subtracted as a BigInt once per page, the
+ * deltas inside are added as numbers, and a sum past 2^53 is damage (104 days after the first record).
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { BlockSource, PageBlock } from './blocks.ts';
@@ -202,9 +203,12 @@ export class CpuStream {
     if (used === 0) return;
     const time = this.#timestamp(page);
     if (time < this.time || time > Number.MAX_SAFE_INTEGER) {
-      return this.#leavePage("a page that begins after this CPU's last record, and within 104 days of the first", `a page ${time} after the origin`);
+      const expected = "a page that begins after this CPU's last record, and within 104 days of the first";
+      return this.#leavePage(expected, `a page ${time} after the origin`);
     }
-    if (this.#isAhead(time, page + pageSize)) return this.#leavePage('a page that begins before the next one', `a page ${time} after the origin`);
+    if (this.#isAhead(time, page + pageSize)) {
+      return this.#leavePage('a page that begins before the next one', `a page ${time} after the origin`);
+    }
     this.time = time;
     this.#at = page + layout.data;
     this.#pageEnd = Math.min(this.#at + used, page + length);

@@ -22,7 +22,10 @@ type Damage =
   | { readonly kind: 'flip'; readonly where: number; readonly bit: number }
   | { readonly kind: 'length'; readonly where: number; readonly value: number };
 
-/** Anywhere in the file, evenly: fast-check's own numbers crowd at the edges. Half of them in the last fifth, where the small samples have their pages. */
+/**
+ * Anywhere in the file, evenly: fast-check's own numbers crowd at the edges. Half of them in the last fifth, where
+ * the small samples have their pages.
+ */
 const place: fc.Arbitrary<number> = fc.tuple(fc.nat(0xffff_ffff), fc.boolean()).map(([seed, late]) => {
   const even = (Math.imul(seed ^ (seed >>> 15), 0x2c1b_3c6d) >>> 0) / 2 ** 32;
   return late ? 0.8 + even / 5 : even;
@@ -136,7 +139,9 @@ describe('a damaged file', () => {
     const tally: Tally = { opened: 0, problems: 0, refused: 0 };
     const before = process.memoryUsage.rss();
     for (const bytes of samples) {
-      for (let where = 0; where < 1; where += 0.01) await read(damaged(bytes, [{ kind: 'length', where, value: 0x7fff_ffff }]), true, true, tally);
+      for (let where = 0; where < 1; where += 0.01) {
+        await read(damaged(bytes, [{ kind: 'length', where, value: 0x7fff_ffff }]), true, true, tally);
+      }
     }
     expect(process.memoryUsage.rss() - before).toBeLessThan(256 << 20);
     expect(tally.opened + tally.refused).toBeGreaterThan(1500);

@@ -1,4 +1,7 @@
-/** A trace.dat being read: its bytes, its byte order and the errors that point into it. Every number in it is somebody's claim until it is bounded. */
+/**
+ * A trace.dat being read: its bytes, its byte order and the errors that point into it. Every number in it is
+ * somebody's claim until it is bounded.
+ */
 import { type TraceErrorCode, TraceFormatError } from '../errors.ts';
 import type { ByteSource, Codecs } from '../source.ts';
 
@@ -38,7 +41,9 @@ export class DatFile {
   /** Decompresses one piece. `byte` is where it lies in the file. */
   decompress(data: Uint8Array, size: number, byte: number, what: string): Uint8Array {
     const kind = this.compression;
-    if (kind === 'none') throw this.error('ERR_TRACE_CORRUPT', byte, `${what} as it is, for the file names no compressor`, 'compressed data');
+    if (kind === 'none') {
+      throw this.error('ERR_TRACE_CORRUPT', byte, `${what} as it is, for the file names no compressor`, 'compressed data');
+    }
     try {
       return this.codecs[kind](data, size);
     } catch (cause) {

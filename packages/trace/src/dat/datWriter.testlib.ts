@@ -1,6 +1,7 @@
 /**
- * Writes small trace.dat files for tests, of every kind that the recordings at hand are not: big endian, 4-byte long, zlib, several buffers, lost
- * events, time extends, absolute stamps. Written from the man pages trace-cmd.dat.v6(5) and v7(5), not from the reader; trace-cmd itself reads the result.
+ * Writes small trace.dat files for tests, of every kind that the recordings at hand are not: big endian, 4-byte long,
+ * zlib, several buffers, lost events, time extends, absolute stamps. Written from the man pages trace-cmd.dat.v6(5)
+ * and v7(5), not from the reader; trace-cmd itself reads the result.
  */
 import { deflateSync, zstdCompressSync } from 'node:zlib';
 

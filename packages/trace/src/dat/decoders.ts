@@ -1,6 +1,7 @@
 /**
- * One decoder per event type, made from the type's format when its first record comes by. An event with a shape (events/kinds.ts) gets it if its
- * format has the fields that the shape needs; otherwise it is `other`, like every event that nobody asks about.
+ * One decoder per event type, made from the type's format when its first record comes by. An event with a shape
+ * (events/kinds.ts) gets it if its format has the fields that the shape needs; otherwise it is `other`, like every
+ * event that nobody asks about.
  */
 import { type CpuId, virtAddr } from '@shootdown/machine';
 import { kindOf } from '../events/kinds.ts';
@@ -88,6 +89,7 @@ class Compiler {
       case 'page_fault':
         return this.#pageFault(name as PageFault['name']);
       case 'other':
+      default:
         return null;
     }
   }

@@ -1,6 +1,7 @@
 /**
  * The kernel's description of an event, /sys/kernel/tracing/events/SYSTEM/EVENT/format: a name, an id, and a line per field with its C
- * declaration, offset, size and signedness. Records are decoded by these and by nothing else: offsets differ between kernels and architectures.
+ * declaration, offset, size and signedness. Records are decoded by these and by nothing else: offsets differ between
+ * kernels and architectures.
  */
 
 /** One field of an event. */

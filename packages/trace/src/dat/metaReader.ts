@@ -1,11 +1,13 @@
 /**
- * Reads the parts of a trace.dat before and between the ring buffers: strings, counts, sizes and texts, one after the other. It reads ahead in
- * large pieces of the file, or walks a section that has been decompressed, and it never reads or allocates past the end that it was given.
+ * Reads the parts of a trace.dat before and between the ring buffers: strings, counts, sizes and texts, one after the
+ * other. It reads ahead in large pieces of the file, or walks a section that has been decompressed, and it never
+ * reads or allocates past the end that it was given.
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { DatFile } from './datFile.ts';
 
 const READ_AHEAD = 256 * 1024;
+const FARTHEST = 2 ** 51;
 const decoder = new TextDecoder();
 
 /** A place in the metadata that moves forward as things are taken. */
@@ -75,9 +77,12 @@ export class MetaReader {
     return (await this.#view(4, what)).getUint32(0, this.#file.littleEndian);
   }
 
-  /** A 64-bit offset or size: exact up to 2^53, and beyond that larger than any file, so that the first check against a size refuses it. */
+  /**
+   * A 64-bit offset or size: what is beyond 2^51 is 2^51, past the end of any file, so that sums of a few stay exact
+   * and checks refuse it.
+   */
   async u64(what: string): Promise<number> {
-    return Number((await this.#view(8, what)).getBigUint64(0, this.#file.littleEndian));
+    return Math.min(Number((await this.#view(8, what)).getBigUint64(0, this.#file.littleEndian)), FARTHEST);
   }
 
   /** `length` bytes of text, refused when there are more than `most`. */

@@ -15,7 +15,9 @@ const FORMS = [
   { version: 7, compression: 'zstd' },
 ] as const;
 
-const CASES = ABIS.flatMap((abi) => FORMS.map((form) => ({ ...form, abi, name: `v${form.version}, ${form.compression}, ${abiName(abi)}` })));
+const CASES = ABIS.flatMap((abi) => 
+  FORMS.map((form) => ({ ...form, abi, name: `v${form.version}, ${form.compression}, ${abiName(abi)}` })),
+);
 
 /** The sample with a second buffer: CPU 0 holds what CPU 1 holds in the main one, CPU 2 what CPU 0 does, so that all times tie. */
 function withExtraBuffer(spec: DatSpec): DatSpec {
@@ -274,5 +276,15 @@ describe('a bad file', () => {
     const { records, trace } = await readAll(bytes, { keepGoing: true });
     expect(trace.status().problemCount).toBe(1);
     expect(records.map(({ task }) => task.pid)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test.each([2n ** 60n, 2n ** 64n - 4n])('whose buffer lies at byte %d ends all the same', async (offset) => {
+    const bytes = writeDat(sampleSpec(ABI, 7, 'zlib'));
+    // The place of CPU 0's chunks stands in option BUFFER, behind its name, clock, page size and CPU count.
+    const at = Buffer.from(bytes).lastIndexOf('global\0') + 7 + 8 + 4;
+    new DataView(bytes.buffer).setBigUint64(at, offset, true);
+    const { records, trace } = await readAll(bytes, { keepGoing: true });
+    expect(trace.status().problems.map(({ code }) => code)).toEqual(['ERR_TRACE_TRUNCATED']);
+    expect(records.every(({ cpu }) => cpu === 1)).toBe(true);
   });
 });

@@ -1,8 +1,10 @@
 /**
- * Opens a trace.dat, the binary file that trace-cmd records, of version 6 or 7. Everything in it is decoded by the descriptions that it carries. Memory is
- * bounded by the metadata (formats, symbols, names) and a read-ahead shared by all CPUs, whatever the file's size.
+ * Opens a trace.dat, the binary file that trace-cmd records, of version 6 or 7. Everything in it is decoded by the
+ * descriptions that it carries. Memory is bounded by the metadata (formats, symbols, names) and a read-ahead shared
+ * by all CPUs, whatever the file's size.
  *
- * Not modelled: corrections of time between a guest and its host, and counter ticks turned into nanoseconds; a note says when the file has them.
+ * Not modelled: corrections of time between a guest and its host, and counter ticks turned into nanoseconds; a note
+ * says when the file has them.
  */
 import { cpuId, type CpuId } from '@shootdown/machine';
 import type { TraceFormatError } from '../errors.ts';
@@ -29,9 +31,9 @@ const SECOND = 1_000_000_000n;
 /**
  * Opens `source`.
  *
- * @throws TraceFormatError ERR_TRACE_KIND when it is no trace.dat; ERR_TRACE_UNSUPPORTED for another version or compressor, or a file that holds only a
- *   latency tracer's text; ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when what stands before the records cannot be read, which
- *   `keepGoing` does not change.
+ * @throws TraceFormatError ERR_TRACE_KIND when it is no trace.dat; ERR_TRACE_UNSUPPORTED for another version or compressor,
+ *   or a file that holds only a latency tracer's text; ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when
+ *   what stands before the records cannot be read, which `keepGoing` does not change.
  */
 export async function openDat(source: RandomAccessSource, codecs: Codecs, options: ReadOptions = {}): Promise<OpenedTrace> {
   const container = await readContainer(source, codecs);
@@ -100,8 +102,8 @@ function clockNotes({ buffers, options }: DatContainer): string[] {
 }
 
 /**
- * The whole second in which the first record lies; 0 without records. A first page with a damaged timestamp shall not drag the origin 2^53 ns away from all
- * others, so a timestamp counts only when it is within 2^52 of the middle one.
+ * The whole second in which the first record lies; 0 without records. A first page with a damaged timestamp shall not
+ * drag the origin 2^53 ns away from all others, so a timestamp counts only when it is within 2^52 of the middle one.
  */
 async function originOf(container: DatContainer, layout: PageLayout): Promise<bigint> {
   const times: bigint[] = [];
@@ -117,7 +119,10 @@ async function originOf(container: DatContainer, layout: PageLayout): Promise<bi
   return first - (first % SECOND);
 }
 
-/** The timestamp of the first page that holds anything, of a CPU's first few blocks. What cannot be read here cannot be read later, and is reported then. */
+/**
+ * The timestamp of the first page that holds anything, of a CPU's first few blocks. What cannot be read here cannot
+ * be read later, and is reported then.
+ */
 async function firstTimestamp(container: DatContainer, buffer: DatBuffer, extent: CpuExtent, layout: PageLayout): Promise<bigint | null> {
   const { littleEndian } = container.file;
   const blocks = blocksOf(container, buffer, extent, buffer.pageSize);
@@ -143,8 +148,9 @@ async function firstTimestamp(container: DatContainer, buffer: DatBuffer, extent
 }
 
 /**
- * Per CPU, the pages count what was overwritten between two reads, and the final statistics count all that was overwritten: the larger of the two is
- * what is known. Events that were never written are in the statistics only. A page without a number is covered when the statistics exceed the pages.
+ * Per CPU, the pages count what was overwritten between two reads, and the final statistics count all that was
+ * overwritten: the larger of the two is what is known. Events that were never written are in the statistics only. A
+ * page without a number is covered when the statistics exceed the pages.
  */
 function lostOf({ options }: DatContainer, streams: readonly CpuStream[]): TraceStatus['lost'] {
   const perCpu = new Map<number, { overrun: number; unwritten: number; missed: number; uncounted: number }>();

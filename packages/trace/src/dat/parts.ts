@@ -1,6 +1,6 @@
 /**
- * What a trace.dat holds beside its records, whichever version it is: the texts that describe the events, the names, the options, and where each
- * CPU's ring-buffer pages lie; and the parts that both versions write alike.
+ * What a trace.dat holds beside its records, whichever version it is: the texts that describe the events, the names,
+ * the options, and where each CPU's ring-buffer pages lie; and the parts that both versions write alike.
  */
 import type { DatFile } from './datFile.ts';
 import type { MetaReader } from './metaReader.ts';

@@ -74,7 +74,9 @@ export class DatPayload implements Payload {
     const long = field.type === 'unsigned long' || field.type === 'long';
     const size = long ? this.#abi.longSize : (ELEMENT_SIZE.get(field.type) ?? 1);
     const parts: string[] = [];
-    for (let at = start; at + size <= end && parts.length < MOST_ELEMENTS; at += size) parts.push(`0x${this.#integer(at, size).toString(16)}`);
+    for (let at = start; at + size <= end && parts.length < MOST_ELEMENTS; at += size) {
+      parts.push(`0x${this.#integer(at, size).toString(16)}`);
+    }
     const more = end - start > parts.length * size + size - 1 ? ',...' : '';
     return `{${parts.join(',')}${more}}`;
   }

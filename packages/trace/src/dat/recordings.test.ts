@@ -54,11 +54,12 @@ function printedParts(event: RecordedEvent): readonly string[] {
     case 'ipi_exit':
     case 'page_fault':
     case 'other':
+    default:
       return [];
   }
 }
 
-function count(names: readonly string[]): Record<string, number> {
+function tally(names: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const one of names) counts[one] = (counts[one] ?? 0) + 1;
   return counts;
@@ -88,7 +89,7 @@ describe.each(RECORDINGS)('$name', ({ name, records: expectedCount }) => {
   test('counts of each event type are those of trace-cmd report', () => {
     expect(original.error).toBe(null);
     expect(original.records.length).toBe(expectedCount);
-    expect(count(original.records.map(({ event }) => event.name))).toEqual(count(reportLines(file).map((line) => line.name)));
+    expect(tally(original.records.map(({ event }) => event.name))).toEqual(tally(reportLines(file).map((line) => line.name)));
   });
 
   test.each([

@@ -18,7 +18,7 @@ export function abiName({ littleEndian, longSize }: WriterAbi): string {
 export const BASE = 1_234_567_890_123n;
 
 /** Text, cut or filled to `size` bytes. */
-export function chars(text: string, size = text.length + 1): Uint8Array {
+export function chars(text: string, size: number = text.length + 1): Uint8Array {
   const bytes = new Uint8Array(size);
   bytes.set(new TextEncoder().encode(text));
   return bytes;
@@ -86,7 +86,11 @@ export function sampleEvents(abi: WriterAbi): Record<SampleEvent, WriterEvent> {
       ['unsigned long error_code', l, false],
     ]),
     vector: new WriterEvent(abi, 'irq_vectors', 'call_function_entry', 99, [['int vector', 4, true]]),
-    rel: new WriterEvent(abi, 'demo', 'rel_demo', 900, [['u32 before', 4, false], ['__rel_loc char[] word', 4, false], ['s16 after', 2, true]]),
+    rel: new WriterEvent(abi, 'demo', 'rel_demo', 900, [
+      ['u32 before', 4, false],
+      ['__rel_loc char[] word', 4, false],
+      ['s16 after', 2, true],
+    ]),
   };
 }
 
@@ -132,7 +136,11 @@ export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' |
         { pad: true },
       ],
     },
-    { time: BASE + 4_000_000_000n, missed: 17, events: [record(e.swtch.record(0, [chars('swapper/0', 16), 0, chars('mutator', 16), 42]), 0)] },
+    {
+      time: BASE + 4_000_000_000n,
+      missed: 17,
+      events: [record(e.swtch.record(0, [chars('swapper/0', 16), 0, chars('mutator', 16), 42]), 0)],
+    },
   ];
   const cpu1: Page[] = [
     {

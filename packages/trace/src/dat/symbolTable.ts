@@ -1,6 +1,7 @@
 /**
- * Names of kernel addresses, from the /proc/kallsyms that trace-cmd copies into its file: 7 MB and 150,000 symbols of which a trace asks for some
- * dozens. So nothing is decoded until the first question, and then only addresses are; names stay bytes until they are an answer.
+ * Names of kernel addresses, from the /proc/kallsyms that trace-cmd copies into its file: 7 MB and 150,000 symbols of
+ * which a trace asks for some dozens. So nothing is decoded until the first question, and then only addresses are;
+ * names stay bytes until they are an answer.
  */
 
 /** As many answers are remembered; a trace has a few hundred distinct code addresses. */
@@ -21,7 +22,8 @@ export class SymbolTable {
   }
 
   /**
-   * The symbol whose code `address` lies in, without offset and module; null when no symbol is below it, none above, or all addresses are hidden.
+   * The symbol whose code `address` lies in, without offset and module; null when no symbol is below it, none above, or
+   * all addresses are hidden.
    *
    * @param address - as in the records: signed when 64 bits wide.
    */

@@ -1,4 +1,7 @@
-/** Tasks by thread id, one object each, so that tasks of a trace compare by identity. Names are those that the recorder saved at its end. */
+/**
+ * Tasks by thread id, one object each, so that tasks of a trace compare by identity. Names are those that the
+ * recorder saved at its end.
+ */
 import type { RecordedTask } from '../events/shapes.ts';
 
 /** Past this many distinct thread ids (more than a kernel has), tasks without a name are made anew each time. */

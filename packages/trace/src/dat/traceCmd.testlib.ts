@@ -26,8 +26,8 @@ const LINE = /^(?:(?<buffer>\S+): +)? *(?<comm>.+?)-(?<pid>\d+) +\[(?<cpu>\d+)\]
 
 /** The records of `file`, by trace-cmd. */
 export function reportLines(file: string, ...flags: readonly string[]): ReportLine[] {
-  const text = execFileSync('trace-cmd', ['report', ...flags, '-i', file], { encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
-  return text.split('\n').flatMap((line) => {
+  const lines = reportText(file, ...flags).split('\n');
+  return lines.flatMap((line) => {
     const found = LINE.exec(line)?.groups;
     if (found === undefined) return [];
     const { buffer = '', comm = '', pid, cpu, time = '', name = '', payload = '' } = found;
@@ -37,7 +37,8 @@ export function reportLines(file: string, ...flags: readonly string[]): ReportLi
 
 /** trace-cmd report's whole text. */
 export function reportText(file: string, ...flags: readonly string[]): string {
-  return execFileSync('trace-cmd', ['report', ...flags, '-i', file], { encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+  const command = ['report', ...flags, '-i', file];
+  return execFileSync('trace-cmd', command, { encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
 /** Converts `from`; gives the bytes. */

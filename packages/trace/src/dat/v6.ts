@@ -1,6 +1,7 @@
 /**
- * trace.dat version 6: everything in a fixed order, nothing compressed. After the CPU count come tagged parts of ten bytes each: `options`, then
- * `flyrecord` with the place of every CPU's pages. Option BUFFER points at the `flyrecord` of a further buffer.
+ * trace.dat version 6: everything in a fixed order, nothing compressed. After the CPU count come tagged parts of ten
+ * bytes each: `options`, then `flyrecord` with the place of every CPU's pages. Option BUFFER points at the
+ * `flyrecord` of a further buffer.
  */
 import { MAX_CPUS } from '@shootdown/machine';
 import type { CpuExtent, DatBuffer, DatContainer, FormatText } from './parts.ts';
@@ -68,7 +69,7 @@ async function readOptions(file: DatFile, reader: MetaReader, options: DatOption
       continue;
     }
     if (size < 9) throw file.error('ERR_TRACE_CORRUPT', byte, 'option BUFFER: an offset and a name', `${size} bytes`);
-    const offset = Number(new DataView(data.buffer, data.byteOffset, 8).getBigUint64(0, file.littleEndian));
+    const offset = await MetaReader.overBytes(file, data, byte).u64('the place of a buffer');
     instances.push({ name: cString(data.subarray(8)), offset });
     if (instances.length > 256) throw file.error('ERR_TRACE_TOO_LARGE', byte, 'at most 256 buffers', 'more');
   }

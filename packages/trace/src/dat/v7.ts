@@ -1,6 +1,7 @@
 /**
- * trace.dat version 7: sections, each with a header, found through options. Options sections form a chain; each ends with option DONE, which holds
- * the place of the next. A section may be compressed as a whole; the pages of a compressed buffer are compressed in chunks, CPU by CPU.
+ * trace.dat version 7: sections, each with a header, found through options. Options sections form a chain; each ends
+ * with option DONE, which holds the place of the next. A section may be compressed as a whole; the pages of a
+ * compressed buffer are compressed in chunks, CPU by CPU.
  */
 import { MAX_CPUS } from '@shootdown/machine';
 import type { CpuExtent, DatBuffer, DatContainer, FormatText } from './parts.ts';

@@ -1,6 +1,7 @@
 /**
- * How values are read out of a record, one reader per field, made once per event type. A reader gets the block that the record lies in and where the
- * record begins and ends there. The block's end is checked by DataView, the record's end here or, for fields at fixed offsets, once per record.
+ * How values are read out of a record, one reader per field, made once per event type. A reader gets the block that
+ * the record lies in and where the record begins and ends there. The block's end is checked by DataView, the record's
+ * end here or, for fields at fixed offsets, once per record.
  */
 import { type CpuId, cpuId, MAX_CPUS } from '@shootdown/machine';
 import type { Field } from './eventFormat.ts';
@@ -60,7 +61,10 @@ export interface Span {
   end: number;
 }
 
-/** Fills `into` with the place of a field's bytes in the record from `start` to `end`. @throws RecordFault when that is outside the record. */
+/**
+ * Fills `into` with the place of a field's bytes in the record from `start` to `end`. @throws RecordFault when that
+ * is outside the record.
+ */
 export function locate(field: Field, abi: Abi, view: DataView, start: number, end: number, into: Span): void {
   const at = start + field.offset;
   if (field.location === 'field') {

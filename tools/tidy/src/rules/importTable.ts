@@ -57,6 +57,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   report: {
     loads: ['trace'],
     types: ['sim', 'check', 'whatif', 'conformance'],
+    tests: ['sim', 'check', 'whatif', 'conformance'],
     reason: 'draws results: it names their types and loads no code that made them, which is what keeps it MIT',
   },
   cli: { loads: [ANYTHING], reason: 'the command: where the parts meet' },
