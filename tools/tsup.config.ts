@@ -1,7 +1,7 @@
 /**
- * How every package is bundled. Entries follow package.json: every export that has a source condition, and every bin, so that a new
- * export needs no second list. Dependencies stay imports; tsc writes the declarations, because tsup 9 needs an older compiler's API for
- * them.
+ * How every package is bundled. Entries follow package.json: every export that has a source
+ * condition, and every bin, so that a new export needs no second list. Dependencies stay imports;
+ * tsc writes the declarations, because tsup 9 needs an older compiler's API for them.
  */
 import { readFileSync } from 'node:fs';
 import { defineConfig } from 'tsup';
@@ -14,9 +14,11 @@ interface Manifest {
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest;
 const entry = new Set<string>();
 for (const target of Object.values(manifest.exports ?? {})) {
-  if (typeof target === 'object' && target['@shootdown/source'] !== undefined) entry.add(target['@shootdown/source']);
+  if (typeof target === 'object' && target['@shootdown/source'] !== undefined)
+    entry.add(target['@shootdown/source']);
 }
-for (const bin of Object.values(manifest.bin ?? {})) entry.add(bin.replace(/^(?:\.\/)?dist\//, 'src/').replace(/\.js$/, '.ts'));
+for (const bin of Object.values(manifest.bin ?? {}))
+  entry.add(bin.replace(/^(?:\.\/)?dist\//, 'src/').replace(/\.js$/, '.ts'));
 
 const config: ReturnType<typeof defineConfig> = defineConfig({
   entry: [...entry],

@@ -1,6 +1,7 @@
 /**
- * How every package is tested: against the sources of its siblings (the source condition), in plain Node, with a fixed seed for
- * properties. A test may take a minute, because some read whole recordings on a slow machine; a test that hangs still ends.
+ * How every package is tested: against the sources of its siblings (the source condition), in plain
+ * Node, with a fixed seed for properties. A test may take a minute, because some read whole
+ * recordings on a slow machine; a test that hangs still ends.
  */
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type ViteUserConfig } from 'vitest/config';

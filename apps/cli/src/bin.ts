@@ -14,12 +14,21 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-const version = typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
+const manifest: unknown = JSON.parse(
+  readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+);
+const version =
+  typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
 
 const colour = process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
 const style: Style = colour
-  ? { bold: (text) => styleText('bold', text), dim: (text) => styleText('dim', text), warn: (text) => styleText('yellow', text) }
+  ? {
+      bold: (text) => styleText('bold', text),
+      dim: (text) => styleText('dim', text),
+      warn: (text) => styleText('yellow', text),
+    }
   : PLAIN;
 
 function fail(message: string, code: number): void {
@@ -39,7 +48,12 @@ try {
   if (error instanceof UsageError) fail(`${error.message} (${error.code})`, Exit.usage);
   else if (error instanceof TraceFormatError) fail(`${error.message} (${error.code})`, Exit.input);
   else {
-    const what = error instanceof ModelBugError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const what =
+      error instanceof ModelBugError
+        ? error.message
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
     fail(`a bug in shootdown, please report it: ${what}`, Exit.bug);
   }
 }

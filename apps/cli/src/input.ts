@@ -1,4 +1,6 @@
-/** Files and pipes as byte sources; nothing else in the project opens a file to be read as a trace. */
+/**
+ * Files and pipes as byte sources; nothing else in the project opens a file to be read as a trace.
+ */
 import { createReadStream, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { UsageError } from '@shootdown/machine';
@@ -19,24 +21,39 @@ export interface OpenedInput {
  * @param onBytes - told how many more bytes were read, for a progress bar.
  * @throws UsageError ERR_INPUT_OPEN when there is no such file, or it may not be read.
  */
-export async function openInput(path: string, onBytes: (bytes: number) => void): Promise<OpenedInput> {
-  if (path === '-') return { source: pipe('standard input', process.stdin, onBytes), close: () => Promise.resolve() };
+export async function openInput(
+  path: string,
+  onBytes: (bytes: number) => void,
+): Promise<OpenedInput> {
+  if (path === '-')
+    return {
+      source: pipe('standard input', process.stdin, onBytes),
+      close: () => Promise.resolve(),
+    };
   let stats: Stats;
   try {
     stats = await stat(path);
   } catch (error) {
     throw new UsageError('ERR_INPUT_OPEN', `${path}: ${reason(error)}`);
   }
-  if (stats.isDirectory()) throw new UsageError('ERR_INPUT_OPEN', `${path}: is a directory; give a trace file, or - for standard input`);
+  if (stats.isDirectory())
+    throw new UsageError(
+      'ERR_INPUT_OPEN',
+      `${path}: is a directory; give a trace file, or - for standard input`,
+    );
   // A FIFO, or /dev/stdin: it can be read once, in order.
-  if (!stats.isFile()) return { source: pipe(path, createReadStream(path, { highWaterMark: CHUNK }), onBytes), close: () => Promise.resolve() };
+  if (!stats.isFile())
+    return {
+      source: pipe(path, createReadStream(path, { highWaterMark: CHUNK }), onBytes),
+      close: () => Promise.resolve(),
+    };
   try {
     const file = await open(path);
     const source: ByteSource = {
       name: path,
       size: stats.size,
       async *chunks() {
-        for (let offset = 0; ; ) {
+        for (let offset = 0; ;) {
           const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK), 0, CHUNK, offset);
           if (bytesRead === 0) return;
           offset += bytesRead;
@@ -62,7 +79,11 @@ export async function openInput(path: string, onBytes: (bytes: number) => void):
   }
 }
 
-function pipe(name: string, stream: AsyncIterable<Uint8Array>, onBytes: (bytes: number) => void): ByteSource {
+function pipe(
+  name: string,
+  stream: AsyncIterable<Uint8Array>,
+  onBytes: (bytes: number) => void,
+): ByteSource {
   return {
     name,
     size: null,

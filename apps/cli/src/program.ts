@@ -7,28 +7,53 @@ import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
 import { type Output, replay, type ReplayFlags } from './replay.ts';
 
-/** Runs the command line `words` (without node and script); gives the exit code. Throws what the commands throw. */
+/**
+ * Runs the command line `words` (without node and script); gives the exit code. Throws what the
+ * commands throw.
+ */
 export async function run(words: readonly string[], output: Output): Promise<number> {
   let code: number = Exit.ok;
   const program = new Command('shootdown')
-    .description('Which CPUs are interrupted by TLB work, by whom, and what another design would leave.')
+    .description(
+      'Which CPUs are interrupted by TLB work, by whom, and what another design would leave.',
+    )
     .version(output.toolVersion)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => output.write(text), writeErr: (text) => output.complain(text) })
+    .configureOutput({
+      writeOut: (text) => output.write(text),
+      writeErr: (text) => output.complain(text),
+    })
     .showSuggestionAfterError();
   program
     .command('replay')
-    .description('answer from a recorded trace: who interrupts whom with TLB work, why, and what would be left')
-    .argument('<file>', 'ftrace text, trace-cmd report text or trace.dat, plain or gzip; - for standard input')
-    .option('--isolated <cpus>', 'the CPUs that should be quiet, as a kernel cpu list: 6-7,9 or 0-31:2/4 or all')
+    .description(
+      'answer from a recorded trace: who interrupts whom with TLB work, why, and what would be left',
+    )
+    .argument(
+      '<file>',
+      'ftrace text, trace-cmd report text or trace.dat, plain or gzip; - for standard input',
+    )
+    .option(
+      '--isolated <cpus>',
+      'the CPUs that should be quiet, as a kernel cpu list: 6-7,9 or 0-31:2/4 or all',
+    )
     .option('--cpu-list <cpus>', 'only calls from or to these CPUs')
-    .option('--from <time>', 'start here: seconds as the trace prints them, or +seconds from its first event')
+    .option(
+      '--from <time>',
+      'start here: seconds as the trace prints them, or +seconds from its first event',
+    )
     .option('--to <time>', 'end here')
-    .option('-f, --format <format>', `${FORMATS.join(', ')}`, 'text')
-    .option('--input-format <kind>', 'ftrace, trace-cmd-report or trace.dat, if the content misleads')
+    .option('-f, --format <format>', FORMATS.join(', '), 'text')
+    .option(
+      '--input-format <kind>',
+      'ftrace, trace-cmd-report or trace.dat, if the content misleads',
+    )
     .option('--budget <calls>', 'exit 1 if more TLB calls than this reach the isolated CPUs')
     .option('--keep-going', 'report what can be read of a damaged input')
-    .option('--strict', 'exit 4 if the answer is incomplete: events lost, parts unreadable, evidence below A')
+    .option(
+      '--strict',
+      'exit 4 if the answer is incomplete: events lost, parts unreadable, evidence below A',
+    )
     .action(async (file: string, flags: ReplayFlags) => {
       code = await replay(file, flags, output);
     });
@@ -39,7 +64,11 @@ export async function run(words: readonly string[], output: Output): Promise<num
     .option('--seconds <n>', 'how long', '10')
     .action((flags: { readonly isolated: string; readonly seconds: string }) => {
       parseCpuList(flags.isolated, null);
-      if (!/^[1-9]\d*$/.test(flags.seconds)) throw new UsageError('ERR_OPTION', `--seconds ${flags.seconds}: expected a whole number of seconds`);
+      if (!/^[1-9]\d*$/.test(flags.seconds))
+        throw new UsageError(
+          'ERR_OPTION',
+          `--seconds ${flags.seconds}: expected a whole number of seconds`,
+        );
       output.write(recordCommands(flags.isolated, Number(flags.seconds)));
     });
   program

@@ -20,7 +20,14 @@ export function progress(total: number | null): Progress {
       read += bytes;
       if (!shown) return;
       if (bar === null && performance.now() - started > PATIENCE_MS) {
-        bar = new SingleBar({ format: 'reading {bar} {percentage}% | {eta_formatted}', clearOnComplete: true, hideCursor: true }, Presets.shades_classic);
+        bar = new SingleBar(
+          {
+            format: 'reading {bar} {percentage}% | {eta_formatted}',
+            clearOnComplete: true,
+            hideCursor: true,
+          },
+          Presets.shades_classic,
+        );
         bar.start(total, Math.min(read, total));
       }
       // The front of a trace.dat is read twice.

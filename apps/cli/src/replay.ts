@@ -1,6 +1,17 @@
-/** `shootdown replay`: reads a trace, counts, and prints. All decisions about the answer are whatif's and report's. */
+/**
+ * `shootdown replay`: reads a trace, counts, and prints. All decisions about the answer are
+ * whatif's and report's.
+ */
 import { parseCpuList, UsageError } from '@shootdown/machine';
-import { type Block, renderMarkdown, renderText, replayBlocks, replayView, type ReplayView, type Style } from '@shootdown/report';
+import {
+  type Block,
+  renderMarkdown,
+  renderText,
+  replayBlocks,
+  replayView,
+  type ReplayView,
+  type Style,
+} from '@shootdown/report';
 import { openTrace, type OpenedTrace } from '@shootdown/trace';
 import { nodeCodecs } from '@shootdown/trace/node';
 import { CALL_KINDS, countReplay, type ObservedCall } from '@shootdown/whatif';
@@ -29,7 +40,10 @@ export interface Output {
   write(text: string): void;
   /** One line about the answer that is not part of it. */
   warn(text: string): void;
-  /** What commander says of a command line it cannot take: an error in one or two lines, or the help. */
+  /**
+   * What commander says of a command line it cannot take: an error in one or two lines, or the
+   * help.
+   */
   complain(text: string): void;
 }
 
@@ -39,10 +53,14 @@ export async function replay(file: string, flags: ReplayFlags, output: Output): 
   const budget = flags.budget === undefined ? null : parseBudget(flags.budget);
   const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
   if (budget !== null && flags.isolated === undefined) {
-    throw new UsageError('ERR_BUDGET', '--budget counts TLB calls to isolated CPUs: give --isolated too');
+    throw new UsageError(
+      'ERR_BUDGET',
+      '--budget counts TLB calls to isolated CPUs: give --isolated too',
+    );
   }
   // A list that is no list is refused before any file is opened.
-  for (const list of [flags.isolated, flags.cpuList]) if (list !== undefined && !/\ball\b|N/.test(list)) parseCpuList(list, null);
+  for (const list of [flags.isolated, flags.cpuList])
+    if (list !== undefined && !/\ball\b|N/.test(list)) parseCpuList(list, null);
   let bar: Progress | null = null;
   const input = await openInput(file, (bytes) => bar?.advance(bytes));
   try {
@@ -52,7 +70,13 @@ export async function replay(file: string, flags: ReplayFlags, output: Output): 
       keepGoing: flags.keepGoing ?? false,
       ...(kind === null ? {} : { kind }),
     });
-    const view = await answer(trace, flags, input.source.size, output, format === 'ndjson' ? ndjson(output) : undefined);
+    const view = await answer(
+      trace,
+      flags,
+      input.source.size,
+      output,
+      format === 'ndjson' ? ndjson(output) : undefined,
+    );
     bar.stop();
     print(view, format, output);
     return exitCode(view, budget, flags, output);
@@ -70,9 +94,11 @@ async function answer(
   onCall: ((call: ObservedCall) => void) | undefined,
 ): Promise<ReplayView> {
   const { header } = trace;
-  // ftrace's header counts the CPUs that are online, whose numbers may be higher: there the trace's end decides.
+  // ftrace's header counts the CPUs that are online, whose numbers may be higher: there the trace's
+  // end decides.
   const limit = header.kind === 'ftrace' ? null : header.cpus;
-  const cpuList = (list: string): ReturnType<typeof parseCpuList> => parseCpuList(list, /\ball\b|N/.test(list) ? header.cpus : limit);
+  const cpuList = (list: string): ReturnType<typeof parseCpuList> =>
+    parseCpuList(list, /\ball\b|N/.test(list) ? header.cpus : limit);
   const isolated = flags.isolated === undefined ? [] : cpuList(flags.isolated);
   const counts = await countReplay(trace, {
     isolated,
@@ -81,7 +107,13 @@ async function answer(
     onCall,
   });
   if (flags.isolated !== undefined && counts.records > 0) parseCpuList(flags.isolated, counts.cpus);
-  return replayView(counts, { toolVersion: output.toolVersion, file: trace.name, bytes, header, kinds: CALL_KINDS });
+  return replayView(counts, {
+    toolVersion: output.toolVersion,
+    file: trace.name,
+    bytes,
+    header,
+    kinds: CALL_KINDS,
+  });
 }
 
 /** One line per call as it is read; the report follows as the last line. */
@@ -97,7 +129,12 @@ function print(view: ReplayView, format: ReturnType<typeof parseFormat>, output:
   else output.write(renderText(blocks(), output.style));
 }
 
-function exitCode(view: ReplayView, budget: number | null, flags: ReplayFlags, output: Output): number {
+function exitCode(
+  view: ReplayView,
+  budget: number | null,
+  flags: ReplayFlags,
+  output: Output,
+): number {
   if (view.evidence.level === null || view.records === 0) {
     const why = view.records === 0 ? 'no event in this trace or window' : view.evidence.why;
     output.warn(`no data: ${why}; 'shootdown record' prints what to record`);
@@ -110,18 +147,22 @@ function exitCode(view: ReplayView, budget: number | null, flags: ReplayFlags, o
   }
   if (budget === null) return Exit.ok;
   if (view.evidence.level !== 'A') {
-    output.warn(`--budget needs evidence A, this trace gives ${view.evidence.level}: ${view.evidence.why}`);
+    output.warn(
+      `--budget needs evidence A, this trace gives ${view.evidence.level}: ${view.evidence.why}`,
+    );
     return Exit.incomplete;
   }
   if (view.received.tlbCalls <= budget) return Exit.ok;
-  output.warn(`over budget: ${view.received.tlbCalls} TLB calls to CPUs ${view.isolated}, ${budget} allowed`);
+  output.warn(
+    `over budget: ${view.received.tlbCalls} TLB calls to CPUs ${view.isolated}, ${budget} allowed`,
+  );
   return Exit.exceeded;
 }
 
 function incompleteness(view: ReplayView): string | null {
   if (view.lost.counted + view.lost.uncounted > 0) return 'events were lost';
   if (view.input.unreadable.count > 0) return 'parts of the input could not be read';
-  if (view.evidence.level !== 'A') return `evidence ${view.evidence.level ?? 'none'}: ${view.evidence.why}`;
+  if (view.evidence.level !== 'A')
+    return `evidence ${view.evidence.level ?? 'none'}: ${view.evidence.why}`;
   return null;
 }
-

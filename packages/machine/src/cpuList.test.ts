@@ -3,9 +3,15 @@ import { expect, test } from 'vitest';
 import { formatCpuList, parseCpuList } from './cpuList.ts';
 import { UsageError } from './errors.ts';
 
-// The examples of the kernel's own documentation of cpu lists (admin-guide/kernel-parameters, "cpu lists").
+// The examples of the kernel's own documentation of cpu lists (admin-guide/kernel-parameters, "cpu
+// lists").
 test.each([
-  ['1,2,10-20,100-2000:2/25', 2001, [1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], [100, 101, 125, 126, 150, 151]],
+  [
+    '1,2,10-20,100-2000:2/25',
+    2001,
+    [1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+    [100, 101, 125, 126, 150, 151],
+  ],
 ])('the list %s of the kernel documentation', (list, cpus, first, group) => {
   const parsed = parseCpuList(list, cpus);
   expect(parsed.slice(0, 13)).toEqual(first);
@@ -24,8 +30,22 @@ test.each([
   expect(parseCpuList(list, cpus)).toEqual(expected);
 });
 
-test.each(['', 'x', '7-6', '1-', '-1', '0-3:0/4', '0-3:5/4', '1;2', '0x3', '8192', '99999999999999999999'])("'%s' is refused as a cpu list", (list) => {
-  expect(() => parseCpuList(list, null)).toThrowError(expect.objectContaining({ code: 'ERR_CPU_LIST' }) as UsageError);
+test.each([
+  '',
+  'x',
+  '7-6',
+  '1-',
+  '-1',
+  '0-3:0/4',
+  '0-3:5/4',
+  '1;2',
+  '0x3',
+  '8192',
+  '99999999999999999999',
+])("'%s' is refused as a cpu list", (list) => {
+  expect(() => parseCpuList(list, null)).toThrowError(
+    expect.objectContaining({ code: 'ERR_CPU_LIST' }) as UsageError,
+  );
 });
 
 test('a CPU that the machine does not have is refused by its number', () => {
@@ -33,7 +53,8 @@ test('a CPU that the machine does not have is refused by its number', () => {
 });
 
 test('all and N need to know how many CPUs there are', () => {
-  for (const list of ['all', 'N']) expect(() => parseCpuList(list, null)).toThrowError('need to know how many CPUs');
+  for (const list of ['all', 'N'])
+    expect(() => parseCpuList(list, null)).toThrowError('need to know how many CPUs');
 });
 
 test('formatting and parsing are inverse', () => {

@@ -1,9 +1,13 @@
 /**
- * Two of the four kinds of trouble, the two that every package can meet: our bug and the caller's mistake. The third (a bad input file) is trace's
- * TraceFormatError; the fourth (a finding) is not an error but a value.
+ * Two of the four kinds of trouble, the two that every package can meet: our bug and the caller's
+ * mistake. The third (a bad input file) is trace's TraceFormatError; the fourth (a finding) is not
+ * an error but a value.
  */
 
-/** We are wrong: a state that the code says cannot be. Caught only in the CLI's main, which asks for a report. */
+/**
+ * We are wrong: a state that the code says cannot be. Caught only in the CLI's main, which asks for
+ * a report.
+ */
 export class ModelBugError extends Error {
   override readonly name = 'ModelBugError';
 }
@@ -13,7 +17,10 @@ export function assert(condition: boolean, sentence: string): asserts condition 
   if (!condition) throw new ModelBugError(sentence);
 }
 
-/** Every code of a UsageError. A closed union: docs/errors.md has a paragraph for each, and it is frozen within a major version. */
+/**
+ * Every code of a UsageError. A closed union: docs/errors.md has a paragraph for each, and it is
+ * frozen within a major version.
+ */
 export type UsageCode =
   | 'ERR_BUDGET'
   | 'ERR_CPU_LIST'
@@ -24,7 +31,10 @@ export type UsageCode =
   | 'ERR_OPTION'
   | 'ERR_TIME';
 
-/** The caller is wrong: thrown at the edge, synchronously, with what was expected and what to do next. */
+/**
+ * The caller is wrong: thrown at the edge, synchronously, with what was expected and what to do
+ * next.
+ */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
   readonly code: UsageCode;

@@ -1,16 +1,21 @@
 /**
- * The ids and units that every package shares. They are branded numbers: a CPU is not a page number is not a time, and the compiler knows it.
+ * The ids and units that every package shares. They are branded numbers: a CPU is not a page number
+ * is not a time, and the compiler knows it.
  */
 
 /** A CPU's number, as the kernel numbers it: 0-based, with possible gaps. */
 export type CpuId = number & { readonly __brand: 'CpuId' };
 
-/** Nanoseconds, an integer. In a record of a trace: since the trace's origin, so that it stays exact for 104 days of recording. */
+/**
+ * Nanoseconds, an integer. In a record of a trace: since the trace's origin, so that it stays exact
+ * for 104 days of recording.
+ */
 export type Nanoseconds = number & { readonly __brand: 'Nanoseconds' };
 
 /**
- * A 64-bit address as a signed number: a canonical kernel address is a small negative one. Exact below 2^53 and, for addresses aligned to 8
- * bytes, over the whole canonical range of 57-bit (five-level) paging, because a double then has bits to spare.
+ * A 64-bit address as a signed number: a canonical kernel address is a small negative one. Exact
+ * below 2^53 and, for addresses aligned to 8 bytes, over the whole canonical range of 57-bit
+ * (five-level) paging, because a double then has bits to spare.
  */
 export type VirtAddr = number & { readonly __brand: 'VirtAddr' };
 

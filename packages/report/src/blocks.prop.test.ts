@@ -5,11 +5,15 @@ import { thousands } from './words.ts';
 
 test('wrapping keeps every word, in order, and breaks only lines that must be', () => {
   fc.assert(
-    fc.property(fc.array(fc.stringMatching(/^[a-z]{1,30}$/), { minLength: 1 }), fc.integer({ min: 5, max: 60 }), (words, width) => {
-      const lines = wrap(words.join(' '), width);
-      expect(lines.join(' ')).toBe(words.join(' '));
-      for (const line of lines) expect(line.length <= width || !line.includes(' ')).toBe(true);
-    }),
+    fc.property(
+      fc.array(fc.stringMatching(/^[a-z]{1,30}$/), { minLength: 1 }),
+      fc.integer({ min: 5, max: 60 }),
+      (words, width) => {
+        const lines = wrap(words.join(' '), width);
+        expect(lines.join(' ')).toBe(words.join(' '));
+        for (const line of lines) expect(line.length <= width || !line.includes(' ')).toBe(true);
+      },
+    ),
   );
 });
 

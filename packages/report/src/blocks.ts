@@ -1,9 +1,15 @@
-/** A report as a list of blocks, and the two plain forms that draw them: text for a terminal of 100 columns, and Markdown for a cover letter. */
+/**
+ * A report as a list of blocks, and the two plain forms that draw them: text for a terminal of 100
+ * columns, and Markdown for a cover letter.
+ */
 
 /** A column of a table. */
 export interface Column {
   readonly title: string;
-  /** A `bar` holds a bar of up to BAR characters; it shrinks to what room is left, since it only repeats a number. */
+  /**
+   * A `bar` holds a bar of up to BAR characters; it shrinks to what room is left, since it only
+   * repeats a number.
+   */
   readonly align: 'left' | 'right' | 'bar';
 }
 
@@ -16,7 +22,11 @@ export type Block =
   | { readonly kind: 'lead'; readonly lines: readonly string[] }
   | { readonly kind: 'lines'; readonly lines: readonly string[] }
   | { readonly kind: 'warning'; readonly text: string }
-  | { readonly kind: 'table'; readonly columns: readonly Column[]; readonly rows: readonly (readonly string[])[] }
+  | {
+      readonly kind: 'table';
+      readonly columns: readonly Column[];
+      readonly rows: readonly (readonly string[])[];
+    }
   | { readonly kind: 'drawing'; readonly lines: readonly string[] };
 
 /** How a terminal emphasises; the identity where it cannot or must not. */
@@ -30,6 +40,8 @@ export interface Style {
 export const PLAIN: Style = { bold: (text) => text, dim: (text) => text, warn: (text) => text };
 
 const WIDTH = 100;
+/** No column of words is made narrower. */
+const NARROWEST = 8;
 
 /** The blocks as text, 100 columns wide. */
 export function renderText(blocks: readonly Block[], style: Style): string {
@@ -38,9 +50,15 @@ export function renderText(blocks: readonly Block[], style: Style): string {
       case 'heading':
         return style.bold(block.text);
       case 'lead':
-        return block.lines.flatMap((line) => wrap(line, WIDTH)).map((line) => style.bold(line)).join('\n');
+        return block.lines
+          .flatMap((line) => wrap(line, WIDTH))
+          .map((line) => style.bold(line))
+          .join('\n');
       case 'lines':
-        return block.lines.flatMap((line) => wrap(line, WIDTH)).map((line) => style.dim(line)).join('\n');
+        return block.lines
+          .flatMap((line) => wrap(line, WIDTH))
+          .map((line) => style.dim(line))
+          .join('\n');
       case 'warning':
         return wrap(block.text, WIDTH - 2)
           .map((line, i) => style.warn(`${i === 0 ? '!' : ' '} ${line}`))
@@ -55,7 +73,11 @@ export function renderText(blocks: readonly Block[], style: Style): string {
   return `${parts.map((part, i) => (i === 0 || blocks[i - 1]?.kind === 'heading' ? part : `\n${part}`)).join('\n')}\n`;
 }
 
-function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[], style: Style): readonly string[] {
+function tableLines(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  style: Style,
+): readonly string[] {
   const widths = fit(columns, rows);
   const draw = (cells: readonly string[]): string => {
     const parts = columns.map((column, i) => {
@@ -70,17 +92,25 @@ function tableLines(columns: readonly Column[], rows: readonly (readonly string[
     const cells = columns.map((column, i) => {
       const cell = row[i] ?? '';
       const width = widths[i] ?? 0;
-      return column.align === 'bar' ? ['█'.repeat(Math.ceil((cell.length * width) / BAR))] : wrap(cell, Math.max(1, width)).flatMap((part) => chop(part, width));
+      return column.align === 'bar'
+        ? ['█'.repeat(Math.ceil((cell.length * width) / BAR))]
+        : wrap(cell, Math.max(1, width)).flatMap((part) => chop(part, width));
     });
     const height = Math.max(...cells.map((parts) => parts.length));
-    for (let line = 0; line < height; line++) lines.push(draw(cells.map((parts) => parts[line] ?? '')));
+    for (let line = 0; line < height; line++)
+      lines.push(draw(cells.map((parts) => parts[line] ?? '')));
   }
   return lines;
 }
 
-/** Widths that fit WIDTH: bars give way first, then the widest left-aligned columns, whose cells then take several lines. */
+/**
+ * Widths that fit WIDTH: bars give way first, then the widest left-aligned columns, whose cells
+ * then take several lines.
+ */
 function fit(columns: readonly Column[], rows: readonly (readonly string[])[]): readonly number[] {
-  const widths = columns.map((column, i) => Math.max(column.title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  const widths = columns.map((column, i) =>
+    Math.max(column.title.length, ...rows.map((row) => (row[i] ?? '').length)),
+  );
   let over = widths.reduce((sum, width) => sum + width + 2, 0) - WIDTH;
   const shrink = (index: number, least: number): void => {
     const width = widths[index] ?? 0;
@@ -89,9 +119,11 @@ function fit(columns: readonly Column[], rows: readonly (readonly string[])[]): 
     over -= less;
   };
   for (const [index, column] of columns.entries()) if (column.align === 'bar') shrink(index, 0);
-  while (over > 0) {
-    const widest = columns.reduce((best, column, i) => (column.align === 'left' && (widths[i] ?? 0) > (widths[best] ?? 0) ? i : best), 0);
-    if (columns[widest]?.align !== 'left' || (widths[widest] ?? 0) <= 8) break;
+  const left = columns.flatMap((column, i) => (column.align === 'left' ? [i] : []));
+  // One character less each step.
+  for (let step = over; step > 0; step--) {
+    const widest = left.toSorted((a, b) => (widths[b] ?? 0) - (widths[a] ?? 0))[0];
+    if (widest === undefined || (widths[widest] ?? 0) <= NARROWEST) break;
     shrink(widest, (widths[widest] ?? 0) - 1);
   }
   return widths;
@@ -135,7 +167,9 @@ export function renderMarkdown(blocks: readonly Block[]): string {
       case 'table': {
         const head = `| ${block.columns.map((column) => escape(column.title)).join(' | ')} |`;
         const rule = `| ${block.columns.map((column) => (column.align === 'right' ? '--:' : ':--')).join(' | ')} |`;
-        return [head, rule, ...block.rows.map((row) => `| ${row.map(escape).join(' | ')} |`)].join('\n');
+        return [head, rule, ...block.rows.map((row) => `| ${row.map(escape).join(' | ')} |`)].join(
+          '\n',
+        );
       }
       case 'drawing':
         return ['```text', ...block.lines, '```'].join('\n');
@@ -146,5 +180,8 @@ export function renderMarkdown(blocks: readonly Block[]): string {
 
 /** Task names come from strangers' traces: nothing in them may become markup. */
 function escape(text: string): string {
-  return text.replaceAll(NO_BREAK, ' ').replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`).replace(/\n/g, ' ');
+  return text
+    .replaceAll(NO_BREAK, ' ')
+    .replace(/[\\`*_{}[\]<>#|~]/g, (char) => `\\${char}`)
+    .replace(/\n/g, ' ');
 }

@@ -1,5 +1,19 @@
-export { type Block, type Column, PLAIN, renderMarkdown, renderText, type Style } from './blocks.ts';
+export {
+  type Block,
+  type Column,
+  PLAIN,
+  renderMarkdown,
+  renderText,
+  type Style,
+} from './blocks.ts';
 export { replayBlocks } from './replay/document.ts';
 export { replaySchema } from './replay/schema.ts';
-export { type AccountView, type CauseView, type InputView, type ReplayContext, type ReplayView, replayView } from './replay/view.ts';
+export {
+  type AccountView,
+  type CauseView,
+  type InputView,
+  type ReplayContext,
+  type ReplayView,
+  replayView,
+} from './replay/view.ts';
 export { plural, seconds, thousands, timestamp } from './words.ts';

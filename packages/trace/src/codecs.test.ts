@@ -24,7 +24,11 @@ async function* inPieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8A
 }
 
 /** All that a gunzip gave, and what it threw. */
-async function collect(codecs: Codecs, bytes: Uint8Array, piece = 1000): Promise<{ out: Uint8Array; error: unknown }> {
+async function collect(
+  codecs: Codecs,
+  bytes: Uint8Array,
+  piece = 1000,
+): Promise<{ out: Uint8Array; error: unknown }> {
   const parts: Uint8Array[] = [];
   let error: unknown = null;
   try {
@@ -66,7 +70,15 @@ describe.each(KINDS)('%s codecs', (_name, codecs) => {
   test('a gzip stream that is cut gives what could be read, then throws', async () => {
     const plain = sample(300_000);
     const packed = new Uint8Array(gzipSync(plain));
-    for (const cut of [packed.length - 1, packed.length - 8, packed.length - 9, packed.length >> 1, 20, 5, 0]) {
+    for (const cut of [
+      packed.length - 1,
+      packed.length - 8,
+      packed.length - 9,
+      packed.length >> 1,
+      20,
+      5,
+      0,
+    ]) {
       const { out, error } = await collect(codecs, packed.subarray(0, cut));
       expect(error, `cut at ${cut}`).toBeInstanceOf(Error);
       expect(Buffer.compare(out, plain.subarray(0, out.length))).toBe(0);
@@ -96,37 +108,61 @@ describe.each(KINDS)('%s codecs', (_name, codecs) => {
     expect(largest).toBeLessThanOrEqual(16 << 20);
   });
 
-  test.each(['zlib', 'zstd'] as const)('%s gives exactly the stated size and refuses any other', (kind) => {
-    const pack = kind === 'zlib' ? deflateSync : zstdCompressSync;
-    for (const length of [1, 40_960, 300_000]) {
-      const plain = sample(length);
-      const packed = new Uint8Array(pack(plain));
-      expect(Buffer.compare(codecs[kind](packed, length), plain)).toBe(0);
-      expect(outcome(() => codecs[kind](packed, length - 1))).toBe('thrown');
-      expect(outcome(() => codecs[kind](packed, length + 1))).toBe('thrown');
-      expect(outcome(() => codecs[kind](packed.subarray(0, packed.length - 1), length))).toBe('thrown');
-    }
-  });
+  test.each(['zlib', 'zstd'] as const)(
+    '%s gives exactly the stated size and refuses any other',
+    (kind) => {
+      const pack = kind === 'zlib' ? deflateSync : zstdCompressSync;
+      for (const length of [1, 40_960, 300_000]) {
+        const plain = sample(length);
+        const packed = new Uint8Array(pack(plain));
+        expect(Buffer.compare(codecs[kind](packed, length), plain)).toBe(0);
+        expect(outcome(() => codecs[kind](packed, length - 1))).toBe('thrown');
+        expect(outcome(() => codecs[kind](packed, length + 1))).toBe('thrown');
+        expect(outcome(() => codecs[kind](packed.subarray(0, packed.length - 1), length))).toBe(
+          'thrown',
+        );
+      }
+    },
+  );
 
   test.each(['zlib', 'zstd'] as const)('a %s bomb throws instead of growing', (kind) => {
-    const packed = new Uint8Array((kind === 'zlib' ? deflateSync : zstdCompressSync)(new Uint8Array(256 << 20)));
+    const packed = new Uint8Array(
+      (kind === 'zlib' ? deflateSync : zstdCompressSync)(new Uint8Array(256 << 20)),
+    );
     expect(outcome(() => codecs[kind](packed, 4096))).toBe('thrown');
   });
 });
 
 test('both kinds of codecs refuse the same damaged zlib chunks, and give the stated size of a damaged zstd frame or nothing', () => {
   const plain = sample(3000);
-  const packed = { zlib: new Uint8Array(deflateSync(plain)), zstd: new Uint8Array(zstdCompressSync(plain)) };
+  const packed = {
+    zlib: new Uint8Array(deflateSync(plain)),
+    zstd: new Uint8Array(zstdCompressSync(plain)),
+  };
   fc.assert(
-    fc.property(fc.constantFrom('zlib' as const, 'zstd' as const), fc.nat(), fc.integer({ min: 1, max: 255 }), (kind, where, flip) => {
-      const damaged = packed[kind].slice();
-      const at = where % damaged.length;
-      damaged.set([(damaged[at] as number) ^ flip], at);
-      const results = KINDS.map(([, codecs]) => outcome(() => codecs[kind](damaged, plain.length)));
-      expect(results.every((result) => result === 'thrown' || result.length === plain.length)).toBe(true);
-      // zlib has a checksum that both look at; a zstd frame of trace-cmd has none, and damage may pass as other bytes.
-      expect(kind === 'zstd' || results[0] === results[1] || results.every((result) => result !== 'thrown')).toBe(true);
-    }),
+    fc.property(
+      fc.constantFrom('zlib' as const, 'zstd' as const),
+      fc.nat(),
+      fc.integer({ min: 1, max: 255 }),
+      (kind, where, flip) => {
+        const damaged = packed[kind].slice();
+        const at = where % damaged.length;
+        damaged.set([(damaged[at] as number) ^ flip], at);
+        const results = KINDS.map(([, codecs]) =>
+          outcome(() => codecs[kind](damaged, plain.length)),
+        );
+        expect(
+          results.every((result) => result === 'thrown' || result.length === plain.length),
+        ).toBe(true);
+        // zlib has a checksum that both look at; a zstd frame of trace-cmd has none, and damage may
+        // pass as other bytes.
+        expect(
+          kind === 'zstd' ||
+            results[0] === results[1] ||
+            results.every((result) => result !== 'thrown'),
+        ).toBe(true);
+      },
+    ),
     { numRuns: 400 },
   );
 });

@@ -1,21 +1,22 @@
 /**
- * Decompression in plain JavaScript, the default: fflate for gzip and zlib, fzstd for zstd. Neither library checks
- * what it has made, and both would follow a damaged or hostile input a long way, so this file does the checking: a
- * gzip member and a zlib chunk must match their checksums, a zstd frame is walked block by block before anything is
- * allocated for it, and no output grows past the size that was stated.
+ * Decompression in plain JavaScript, the default: fflate for gzip and zlib, fzstd for zstd. Neither
+ * library checks what it has made, and both would follow a damaged or hostile input a long way, so
+ * this file does the checking: a gzip member and a zlib chunk must match their checksums, a zstd
+ * frame is walked block by block before anything is allocated for it, and no output grows past the
+ * size that was stated.
  *
- * Bound: time spent on a hostile zstd frame. fzstd runs every sequence of a block (up to 98,047, each up to 128 KiB)
- * before the block's size is known; memory stays bounded. Node's own codecs (`@shootdown/trace/node`) have no such
- * gap.
- * Not modelled: zstd content checksums and dictionaries; trace-cmd writes neither.
+ * Bound: time spent on a hostile zstd frame. fzstd runs every sequence of a block (up to 98,047,
+ * each up to 128 KiB) before the block's size is known; memory stays bounded. Node's own codecs
+ * (`@shootdown/trace/node`) have no such gap. Not modelled: zstd content checksums and
+ * dictionaries; trace-cmd writes neither.
  */
 import { Gunzip, unzlibSync } from 'fflate';
 import { Decompress } from 'fzstd';
 import type { Codecs } from './source.ts';
 
 /**
- * fflate decodes everything it is given before it hands anything over; deflate expands at most 1032 times, so one
- * slice makes at most 8 MiB.
+ * fflate decodes everything it is given before it hands anything over; deflate expands at most 1032
+ * times, so one slice makes at most 8 MiB.
  */
 const SLICE = 8192;
 const DEFLATE_MAX_RATIO = 1032;
@@ -75,11 +76,16 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
 }
 
 function zlib(data: Uint8Array, size: number): Uint8Array {
-  if (data.length < 6 || size > data.length * DEFLATE_MAX_RATIO) throw new Error(`zlib: ${data.length} bytes cannot hold ${size}`);
-  // One byte more than stated, so that a longer output shows; what lies past it is decoded into nothing.
+  if (data.length < 6 || size > data.length * DEFLATE_MAX_RATIO)
+    throw new Error(`zlib: ${data.length} bytes cannot hold ${size}`);
+  // One byte more than stated, so that a longer output shows; what lies past it is decoded into
+  // nothing.
   const out = unzlibSync(data, { out: new Uint8Array(size + 1) });
   if (out.length !== size) throw new Error(`zlib: the output is not ${size} bytes long`);
-  const stated = new DataView(data.buffer, data.byteOffset + data.length - 4, 4).getUint32(0, false);
+  const stated = new DataView(data.buffer, data.byteOffset + data.length - 4, 4).getUint32(
+    0,
+    false,
+  );
   if (adler32(out) !== stated) throw new Error('zlib: wrong checksum');
   return out;
 }
@@ -89,7 +95,8 @@ function zstd(data: Uint8Array, size: number): Uint8Array {
   const out = new Uint8Array(size);
   let length = 0;
   const stream = new Decompress((block) => {
-    if (length + block.length > size) throw new Error(`zstd: the output is longer than ${size} bytes`);
+    if (length + block.length > size)
+      throw new Error(`zstd: the output is longer than ${size} bytes`);
     out.set(block, length);
     length += block.length;
   });
@@ -98,10 +105,14 @@ function zstd(data: Uint8Array, size: number): Uint8Array {
   return out;
 }
 
-/** Throws unless `data` is one whole frame of believable blocks, whose header does not contradict `size`. */
+/**
+ * Throws unless `data` is one whole frame of believable blocks, whose header does not contradict
+ * `size`.
+ */
 function checkZstdFrame(data: Uint8Array, size: number): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  if (data.length < 9 || view.getUint32(0, true) !== 0xfd2fb528) throw new Error('zstd: not a frame');
+  if (data.length < 9 || view.getUint32(0, true) !== 0xfd2fb528)
+    throw new Error('zstd: not a frame');
   const descriptor = view.getUint8(4);
   const single = (descriptor & 0x20) !== 0;
   if ((descriptor & 0x0b) !== 0) throw new Error('zstd: a dictionary or a reserved bit');
@@ -109,7 +120,8 @@ function checkZstdFrame(data: Uint8Array, size: number): void {
   if (!single) {
     const window = view.getUint8(at++);
     const base = 2 ** (10 + (window >> 3));
-    if (base + (base / 8) * (window & 7) > ZSTD_MAX_WINDOW) throw new Error('zstd: the window is larger than 8 MiB');
+    if (base + (base / 8) * (window & 7) > ZSTD_MAX_WINDOW)
+      throw new Error('zstd: the window is larger than 8 MiB');
   }
   const sizeFlag = descriptor >> 6;
   const sizeBytes = sizeFlag > 0 ? 1 << sizeFlag : single ? 1 : 0;
@@ -122,7 +134,7 @@ function checkZstdFrame(data: Uint8Array, size: number): void {
   }
   at += sizeBytes;
   let budget = size;
-  for (let last = false; !last; ) {
+  for (let last = false; !last;) {
     if (at + 3 > data.length) throw new Error('zstd: the frame is cut');
     const header = view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
     last = (header & 1) !== 0;
@@ -134,7 +146,8 @@ function checkZstdFrame(data: Uint8Array, size: number): void {
     if (budget < 0) throw new Error(`zstd: the output is longer than ${size} bytes`);
     at += 3 + (type === 1 ? 1 : length);
   }
-  if (at + ((descriptor & 4) !== 0 ? 4 : 0) !== data.length) throw new Error('zstd: the frame does not end with its data');
+  if (at + ((descriptor & 4) !== 0 ? 4 : 0) !== data.length)
+    throw new Error('zstd: the frame does not end with its data');
 }
 
 const CRC_TABLE: Uint32Array = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -145,14 +158,15 @@ const CRC_TABLE: Uint32Array = Uint32Array.from({ length: 256 }, (_, n) => {
 
 function crc32(seed: number, bytes: Uint8Array): number {
   let crc = seed;
-  for (let i = 0; i < bytes.length; i++) crc = (CRC_TABLE[(crc ^ (bytes[i] as number)) & 0xff] as number) ^ (crc >>> 8);
+  for (let i = 0; i < bytes.length; i++)
+    crc = (CRC_TABLE[(crc ^ (bytes[i] as number)) & 0xff] as number) ^ (crc >>> 8);
   return crc;
 }
 
 function adler32(bytes: Uint8Array): number {
   let a = 1;
   let b = 0;
-  for (let i = 0; i < bytes.length; ) {
+  for (let i = 0; i < bytes.length;) {
     // 3800 additions of bytes cannot overflow 32 bits.
     const end = Math.min(i + 3800, bytes.length);
     for (; i < end; i++) b += a += bytes[i] as number;

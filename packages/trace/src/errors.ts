@@ -1,4 +1,7 @@
-/** A bad input file. The message is one line: where, what was expected, what was found, what to do next. */
+/**
+ * A bad input file. The message is one line: where, what was expected, what was found, what to do
+ * next.
+ */
 
 /** Every code of a TraceFormatError: docs/errors.md has a paragraph for each. */
 export type TraceErrorCode =
@@ -10,7 +13,10 @@ export type TraceErrorCode =
   | 'ERR_TRACE_TRUNCATED'
   | 'ERR_TRACE_UNSUPPORTED';
 
-/** Where in the input: a line of a text (1-based), or a byte of a file (of the decompressed one, if it was compressed). */
+/**
+ * Where in the input: a line of a text (1-based), or a byte of a file (of the decompressed one, if
+ * it was compressed).
+ */
 export type TracePosition = { readonly line: number } | { readonly byte: number };
 
 /** What a TraceFormatError says. */

@@ -12,8 +12,12 @@ export function examplePath(name: string): string {
 }
 
 /** Opens bytes, a text, or the recording of that name. */
-export function open(input: { readonly example: string } | { readonly text: string } | { readonly bytes: Uint8Array }, options?: OpenOptions): Promise<OpenedTrace> {
-  if ('example' in input) return openTrace(bytesSource(input.example, readFileSync(examplePath(input.example))), options);
+export function open(
+  input: { readonly example: string } | { readonly text: string } | { readonly bytes: Uint8Array },
+  options?: OpenOptions,
+): Promise<OpenedTrace> {
+  if ('example' in input)
+    return openTrace(bytesSource(input.example, readFileSync(examplePath(input.example))), options);
   const bytes = 'text' in input ? new TextEncoder().encode(input.text) : input.bytes;
   return openTrace(bytesSource('test', bytes), options);
 }

@@ -1,5 +1,6 @@
 /**
- * One recording, many forms. trace-cmd (Debian's, installed by .ci/run) converts the recordings and prints reports; every form must give the same events.
+ * One recording, many forms. trace-cmd (Debian's, installed by .ci/run) converts the recordings and
+ * prints reports; every form must give the same events.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -9,17 +10,31 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RecordedEvent, RecordedRecord } from './events/shapes.ts';
 import { countsOf, examplePath, open, recordsOf } from './examples.testlib.ts';
 
-const RECORDINGS = ['qemu-6.12-isolated67.v7-zstd.dat', 'qemu-6.12-thp-collapse.v7-zstd.dat'] as const;
+const RECORDINGS = [
+  'qemu-6.12-isolated67.v7-zstd.dat',
+  'qemu-6.12-thp-collapse.v7-zstd.dat',
+] as const;
 
 /** A record without what its form cannot say: payload text, and times finer than a microsecond. */
 function comparable({ time, cpu, task, event }: RecordedRecord): unknown {
-  return { us: Math.floor((time + 500) / 1000), cpu, pid: task.pid, comm: task.comm, event: plain(event) };
+  return {
+    us: Math.floor((time + 500) / 1000),
+    cpu,
+    pid: task.pid,
+    comm: task.comm,
+    event: plain(event),
+  };
 }
 
 function plain(event: RecordedEvent): unknown {
   if (event.kind === 'other') return { name: event.name };
   // Signed and unsigned 32-bit arguments print alike (fd: 0xffffffff).
-  if (event.kind === 'sys_enter') return { name: event.name, args: event.args, values: event.values.map((value) => BigInt.asUintN(32, BigInt(value))) };
+  if (event.kind === 'sys_enter')
+    return {
+      name: event.name,
+      args: event.args,
+      values: event.values.map((value) => BigInt.asUintN(32, BigInt(value))),
+    };
   return event;
 }
 
@@ -28,7 +43,10 @@ describe.each(RECORDINGS)('%s', (recording) => {
   let expected: readonly unknown[] = [];
 
   const report = (...flags: readonly string[]): Uint8Array =>
-    execFileSync('trace-cmd', ['report', ...flags, examplePath(recording)], { stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1 << 28 });
+    execFileSync('trace-cmd', ['report', ...flags, examplePath(recording)], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 1 << 28,
+    });
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'shootdown-forms-'));
@@ -45,18 +63,27 @@ describe.each(RECORDINGS)('%s', (recording) => {
     expect(countsOf(await recordsOf(await open({ example: recording })))).toEqual(printed);
   });
 
-  test.each(['', '-N', '-t', '-l', '--ts-diff', '-N -t --ts-diff'])("the report printed with '%s'", async (options) => {
-    const flags = options === '' ? [] : options.split(' ');
-    const records = (await recordsOf(await open({ bytes: report(...flags) }))).map(comparable);
-    // -l cuts commands at 8 characters.
-    const cut = (record: unknown): unknown =>
-      flags.includes('-l') && typeof record === 'object' && record !== null && 'comm' in record ? { ...record, comm: String(record.comm).slice(0, 8) } : record;
-    expect(records).toEqual(expected.map(cut));
-  });
+  test.each(['', '-N', '-t', '-l', '--ts-diff', '-N -t --ts-diff'])(
+    "the report printed with '%s'",
+    async (options) => {
+      const flags = options === '' ? [] : options.split(' ');
+      const records = (await recordsOf(await open({ bytes: report(...flags) }))).map(comparable);
+      // -l cuts commands at 8 characters.
+      const cut = (record: unknown): unknown =>
+        flags.includes('-l') && typeof record === 'object' && record !== null && 'comm' in record
+          ? { ...record, comm: String(record.comm).slice(0, 8) }
+          : record;
+      expect(records).toEqual(expected.map(cut));
+    },
+  );
 
   test('the report of raw fields (-R) gives the same events in the same order', async () => {
-    const names = (await recordsOf(await open({ bytes: report('-R') }))).map((record) => record.event.name);
-    expect(names).toEqual((await recordsOf(await open({ example: recording }))).map((record) => record.event.name));
+    const names = (await recordsOf(await open({ bytes: report('-R') }))).map(
+      (record) => record.event.name,
+    );
+    expect(names).toEqual(
+      (await recordsOf(await open({ example: recording }))).map((record) => record.event.name),
+    );
   });
 
   // Debian's trace-cmd is built without zlib: dat/ has tests of its own for that.
@@ -67,7 +94,11 @@ describe.each(RECORDINGS)('%s', (recording) => {
   ])('trace.dat v%s, compression %s', async (version, compression) => {
     const file = join(folder, `v${version}-${compression}.dat`);
     const compress = version === '6' ? [] : ['--compression', compression];
-    execFileSync('trace-cmd', ['convert', '-i', examplePath(recording), '-o', file, '--file-version', version, ...compress], { stdio: 'ignore' });
+    execFileSync(
+      'trace-cmd',
+      ['convert', '-i', examplePath(recording), '-o', file, '--file-version', version, ...compress],
+      { stdio: 'ignore' },
+    );
     const trace = await open({ bytes: readFileSync(file) });
     expect(trace.header).toMatchObject({ kind: 'trace.dat', version: Number(version) });
     expect((await recordsOf(trace)).map(comparable)).toEqual(expected);
@@ -76,7 +107,9 @@ describe.each(RECORDINGS)('%s', (recording) => {
 
 test('the report that ships beside a recording gives its events', async () => {
   for (const name of ['isolated67', 'thp-collapse']) {
-    const text = await recordsOf(await open({ example: `qemu-6.12-${name}.trace-cmd-report.txt.gz` }));
+    const text = await recordsOf(
+      await open({ example: `qemu-6.12-${name}.trace-cmd-report.txt.gz` }),
+    );
     const dat = await recordsOf(await open({ example: `qemu-6.12-${name}.v7-zstd.dat` }));
     expect(text.map(comparable)).toEqual(dat.map(comparable));
   }

@@ -1,5 +1,10 @@
 export { portableCodecs } from './codecs.ts';
-export { TraceFormatError, type TraceErrorCode, type TraceFormatDetails, type TracePosition } from './errors.ts';
+export {
+  TraceFormatError,
+  type TraceErrorCode,
+  type TraceFormatDetails,
+  type TracePosition,
+} from './errors.ts';
 export type {
   ArmIpi,
   CsdFunction,
@@ -18,5 +23,13 @@ export type {
   TlbFlush,
 } from './events/shapes.ts';
 export { MAX_IN_MEMORY, openTrace, type OpenOptions } from './open.ts';
-export type { LostEvents, OpenedTrace, ReadOptions, TraceClock, TraceHeader, TraceKind, TraceStatus } from './openedTrace.ts';
+export type {
+  LostEvents,
+  OpenedTrace,
+  ReadOptions,
+  TraceClock,
+  TraceHeader,
+  TraceKind,
+  TraceStatus,
+} from './openedTrace.ts';
 export { bytesSource, type ByteSource, type Codecs } from './source.ts';

@@ -1,6 +1,7 @@
 /**
- * Decompression by Node's own zlib: the same codecs as `portableCodecs`, several times as fast. zstd is in node:zlib
- * from 22.15 and 23.8 on; an older Node gets the portable one. The only file of this package that needs Node.
+ * Decompression by Node's own zlib: the same codecs as `portableCodecs`, several times as fast.
+ * zstd is in node:zlib from 22.15 and 23.8 on; an older Node gets the portable one. The only file
+ * of this package that needs Node.
  */
 import * as zlib from 'node:zlib';
 import { portableCodecs } from './codecs.ts';
@@ -9,7 +10,10 @@ import type { Codecs } from './source.ts';
 /** Node keeps at least this much output per step; more only makes fewer pieces to join. */
 const MAX_STEP = 1024 * 1024;
 
-/** gzip input is handed over in slices, so that what one slice makes (1032 times its size at most) stays small. */
+/**
+ * gzip input is handed over in slices, so that what one slice makes (1032 times its size at most)
+ * stays small.
+ */
 const SLICE = 16 * 1024;
 
 /** Codecs by node:zlib. */
@@ -37,8 +41,11 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   let ready: Uint8Array[] = [];
   let failure: Error | null = null;
   let wake: (() => void) | null = null;
-  // A listener that takes every piece at once: pieces waiting inside the stream would be dropped with it when it fails.
-  stream.on('data', (out: Uint8Array) => ready.push(new Uint8Array(out.buffer, out.byteOffset, out.byteLength)));
+  // A listener that takes every piece at once: pieces waiting inside the stream would be dropped
+  // with it when it fails.
+  stream.on('data', (out: Uint8Array) =>
+    ready.push(new Uint8Array(out.buffer, out.byteOffset, out.byteLength)),
+  );
   stream.on('error', (error: Error) => {
     failure ??= error;
     wake?.();

@@ -1,6 +1,7 @@
 /**
- * Opens an input by what it holds, not by what it is called. Compressed inputs are opened first; then a magic number, a header or the form of the
- * first line decides. What is recognised but not read is refused by name, with the command that makes something readable of it.
+ * Opens an input by what it holds, not by what it is called. Compressed inputs are opened first;
+ * then a magic number, a header or the form of the first line decides. What is recognised but not
+ * read is refused by name, with the command that makes something readable of it.
  */
 import { portableCodecs } from './codecs.ts';
 import { openDat } from './dat/openDat.ts';
@@ -20,17 +21,31 @@ export interface OpenOptions extends ReadOptions {
 
 /** So much of the front decides. An ftrace header has under 2 KiB. */
 const HEAD = 1 << 16;
-/** A trace.dat needs random access; from a pipe or compressed it is held in memory up to this size. */
+/**
+ * A trace.dat needs random access; from a pipe or compressed it is held in memory up to this size.
+ */
 export const MAX_IN_MEMORY: number = 1 << 28;
 
 /** Formats that are known and not read, and what to do with them. */
-const KNOWN: readonly { readonly magic: readonly number[]; readonly found: string; readonly hint: string }[] = [
-  { magic: [...'PERFILE2'].map((c) => c.charCodeAt(0)), found: 'a perf.data file', hint: 'record with trace-cmd instead, see shootdown record' },
+const KNOWN: readonly {
+  readonly magic: readonly number[];
+  readonly found: string;
+  readonly hint: string;
+}[] = [
+  {
+    magic: [0x50, 0x45, 0x52, 0x46, 0x49, 0x4c, 0x45, 0x32],
+    found: 'a perf.data file',
+    hint: 'record with trace-cmd instead, see shootdown record',
+  },
   { magic: [0x28, 0xb5, 0x2f, 0xfd], found: 'a zstd file', hint: 'decompress it with zstd -d' },
   { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a], found: 'an xz file', hint: 'decompress it with xz -d' },
   { magic: [0x42, 0x5a, 0x68], found: 'a bzip2 file', hint: 'decompress it with bzip2 -d' },
   { magic: [0x50, 0x4b, 0x03, 0x04], found: 'a zip archive', hint: 'unpack it' },
-  { magic: [0x7f, 0x45, 0x4c, 0x46], found: 'an ELF binary', hint: 'give the trace, not the program' },
+  {
+    magic: [0x7f, 0x45, 0x4c, 0x46],
+    found: 'an ELF binary',
+    hint: 'give the trace, not the program',
+  },
 ];
 const DAT_MAGIC = [0x17, 0x08, 0x44];
 const GZIP_MAGIC = [0x1f, 0x8b];
@@ -39,39 +54,69 @@ const EXPECTED = 'ftrace text, trace-cmd report text or trace.dat (plain or gzip
 /**
  * Recognises `source` and opens it.
  *
- * @throws TraceFormatError when it is empty, of no known kind, of a kind that is not read, or damaged at its very front.
+ * @throws TraceFormatError when it is empty, of no known kind, of a kind that is not read, or
+ * damaged at its very front.
  */
-export async function openTrace(source: ByteSource, options: OpenOptions = {}): Promise<OpenedTrace> {
+export async function openTrace(
+  source: ByteSource,
+  options: OpenOptions = {},
+): Promise<OpenedTrace> {
   const codecs = options.codecs ?? portableCodecs;
-  const refuse = (details: TraceFormatDetails): TraceFormatError => new TraceFormatError(source.name, details);
+  const refuse = (details: TraceFormatDetails): TraceFormatError =>
+    new TraceFormatError(source.name, details);
   const front = await peek(source.chunks(), refuse);
-  if (front.head.length === 0) throw refuse({ code: 'ERR_TRACE_EMPTY', at: { byte: 0 }, expected: EXPECTED, found: 'an empty file' });
+  if (front.head.length === 0)
+    throw refuse({
+      code: 'ERR_TRACE_EMPTY',
+      at: { byte: 0 },
+      expected: EXPECTED,
+      found: 'an empty file',
+    });
   const compressed = startsWith(front.head, GZIP_MAGIC);
   const { head, chunks } = compressed ? await peek(codecs.gunzip(front.chunks), refuse) : front;
   if (head.length === 0) {
-    throw refuse({ code: 'ERR_TRACE_EMPTY', at: { byte: 0 }, expected: EXPECTED, found: 'gzip of nothing' });
+    throw refuse({
+      code: 'ERR_TRACE_EMPTY',
+      at: { byte: 0 },
+      expected: EXPECTED,
+      found: 'gzip of nothing',
+    });
   }
   if (options.kind === 'trace.dat' || (options.kind === undefined && startsWith(head, DAT_MAGIC))) {
     if (!compressed && source.read !== undefined) {
       await chunks.return();
       return openDat({ ...source, read: source.read }, codecs, options);
     }
-    return openDat(bytesSource(source.name, await collect(chunks, refuse, options)), codecs, options);
+    return openDat(
+      bytesSource(source.name, await collect(chunks, refuse, options)),
+      codecs,
+      options,
+    );
   }
   if (options.kind === undefined) refuseKnown(head, refuse);
   const lines = new TextDecoder().decode(head).split('\n');
   const header = readTextHeader(lines, options.kind ?? null);
   if (header === null) {
     const found = `'${(lines[0] ?? '').slice(0, 60).replace(/[^\x20-\x7e]/g, '?')}'`;
-    throw refuse({ code: 'ERR_TRACE_KIND', at: { line: 1 }, expected: EXPECTED, found, hint: 'see shootdown record for what to record' });
+    throw refuse({
+      code: 'ERR_TRACE_KIND',
+      at: { line: 1 },
+      expected: EXPECTED,
+      found,
+      hint: 'see shootdown record for what to record',
+    });
   }
   return openText(source.name, chunks, header, options);
 }
 
-function refuseKnown(head: Uint8Array, refuse: (details: TraceFormatDetails) => TraceFormatError): void {
+function refuseKnown(
+  head: Uint8Array,
+  refuse: (details: TraceFormatDetails) => TraceFormatError,
+): void {
   const unsupported = (found: string, hint: string): TraceFormatError =>
     refuse({ code: 'ERR_TRACE_UNSUPPORTED', at: { byte: 0 }, expected: EXPECTED, found, hint });
-  for (const { magic, found, hint } of KNOWN) if (startsWith(head, magic)) throw unsupported(found, hint);
+  for (const { magic, found, hint } of KNOWN)
+    if (startsWith(head, magic)) throw unsupported(found, hint);
   const text = new TextDecoder().decode(head.subarray(0, 4096));
   if (/^\s*[{[]/.test(text)) throw unsupported('JSON', 'give the recording it was made from');
   // perf script: `comm  pid [cpu]  time:  system:event: ...`, no dash before the pid.
@@ -80,7 +125,12 @@ function refuseKnown(head: Uint8Array, refuse: (details: TraceFormatDetails) => 
   }
   const nul = head.indexOf(0);
   if (nul !== -1) {
-    throw refuse({ code: 'ERR_TRACE_KIND', at: { byte: nul }, expected: EXPECTED, found: 'binary data of an unknown kind' });
+    throw refuse({
+      code: 'ERR_TRACE_KIND',
+      at: { byte: nul },
+      expected: EXPECTED,
+      found: 'binary data of an unknown kind',
+    });
   }
 }
 
@@ -90,7 +140,10 @@ function startsWith(bytes: Uint8Array, magic: readonly number[]): boolean {
 
 type Refuse = (details: TraceFormatDetails) => TraceFormatError;
 
-/** Reads the front of `chunks` and gives it back together with chunks that start from the front again. An error behind the front waits its turn. */
+/**
+ * Reads the front of `chunks` and gives it back together with chunks that start from the front
+ * again. An error behind the front waits its turn.
+ */
 async function peek(
   chunks: AsyncIterable<Uint8Array>,
   refuse: Refuse,
@@ -113,7 +166,7 @@ async function peek(
     }
   }
   if (failed !== null && length === 0) {
-    const found = failed instanceof Error ? failed.message : String(failed);
+    const found = failed instanceof Error ? failed.message : 'nothing';
     throw refuse({ code: 'ERR_TRACE_TRUNCATED', at: { byte: 0 }, expected: EXPECTED, found });
   }
   const head = new Uint8Array(Math.min(length, HEAD));
@@ -138,8 +191,15 @@ async function peek(
   return { head, chunks: again() };
 }
 
-/** All of `chunks`, up to MAX_IN_MEMORY. With `keepGoing`, a stream that breaks off gives what came before. */
-async function collect(chunks: AsyncIterable<Uint8Array>, refuse: Refuse, options: OpenOptions): Promise<Uint8Array> {
+/**
+ * All of `chunks`, up to MAX_IN_MEMORY. With `keepGoing`, a stream that breaks off gives what came
+ * before.
+ */
+async function collect(
+  chunks: AsyncIterable<Uint8Array>,
+  refuse: Refuse,
+  options: OpenOptions,
+): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
   try {
@@ -148,7 +208,13 @@ async function collect(chunks: AsyncIterable<Uint8Array>, refuse: Refuse, option
       if (length > MAX_IN_MEMORY) {
         const found = 'more than that';
         const expected = `at most ${MAX_IN_MEMORY} bytes of trace.dat from a pipe or a compressed file`;
-        throw refuse({ code: 'ERR_TRACE_TOO_LARGE', at: { byte: MAX_IN_MEMORY }, expected, found, hint: 'decompress it to a file first' });
+        throw refuse({
+          code: 'ERR_TRACE_TOO_LARGE',
+          at: { byte: MAX_IN_MEMORY },
+          expected,
+          found,
+          hint: 'decompress it to a file first',
+        });
       }
       parts.push(chunk);
     }
@@ -156,7 +222,12 @@ async function collect(chunks: AsyncIterable<Uint8Array>, refuse: Refuse, option
     if (error instanceof TraceFormatError) throw error;
     if (options.keepGoing !== true) {
       const found = error instanceof Error ? error.message : String(error);
-      throw refuse({ code: 'ERR_TRACE_TRUNCATED', at: { byte: length }, expected: 'more of the compressed trace.dat', found });
+      throw refuse({
+        code: 'ERR_TRACE_TRUNCATED',
+        at: { byte: length },
+        expected: 'more of the compressed trace.dat',
+        found,
+      });
     }
   }
   const all = new Uint8Array(length);

@@ -1,4 +1,7 @@
-/** What every reader gives: a header at once, records in batches, and afterwards what was lost and what could not be read. */
+/**
+ * What every reader gives: a header at once, records in batches, and afterwards what was lost and
+ * what could not be read.
+ */
 import type { CpuId } from '@shootdown/machine';
 import type { TraceFormatError } from './errors.ts';
 import type { RecordedRecord } from './events/shapes.ts';
@@ -51,7 +54,10 @@ export interface TraceStatus {
   /** The first 20 problems that were read over; only with `onProblem`. */
   readonly problems: readonly TraceFormatError[];
   readonly problemCount: number;
-  /** Things worth saying that are not problems: "the header promises 2504 entries, the file holds 40". */
+  /**
+   * Things worth saying that are not problems: "the header promises 2504 entries, the file holds
+   * 40".
+   */
   readonly notes: readonly string[];
 }
 
@@ -61,8 +67,8 @@ export interface OpenedTrace {
   readonly name: string;
   readonly header: TraceHeader;
   /**
-   * The records, in the order of time as the recorder would print them. Once only. A batch belongs to the receiver; an `other` payload keeps
-   * the block it came from alive.
+   * The records, in the order of time as the recorder would print them. Once only. A batch belongs
+   * to the receiver; an `other` payload keeps the block it came from alive.
    *
    * @throws TraceFormatError at the first thing that cannot be read, unless `keepGoing`.
    */
@@ -72,6 +78,9 @@ export interface OpenedTrace {
 
 /** Options of every reader. */
 export interface ReadOptions {
-  /** Read over what cannot be read, and list it in status().problems, instead of throwing at the first. */
+  /**
+   * Read over what cannot be read, and list it in status().problems, instead of throwing at the
+   * first.
+   */
   readonly keepGoing?: boolean;
 }

@@ -1,4 +1,7 @@
-/** The list of what a reader could not read: throws at the first, or keeps the first few and counts the rest. */
+/**
+ * The list of what a reader could not read: throws at the first, or keeps the first few and counts
+ * the rest.
+ */
 import { type TraceFormatDetails, TraceFormatError } from './errors.ts';
 
 /** How many problems are kept in full: enough to see the pattern, few enough for a hostile file. */

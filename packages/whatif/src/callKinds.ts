@@ -1,18 +1,34 @@
 /**
- * What a function call sent to another CPU is for, by the name of the function that runs there. The names are the kernel's (arch/x86/mm/tlb.c,
- * mm/mmu_gather.c, arch/x86/kernel/alternative.c, kernel/sched/core.c, kernel/rcu/tree_exp.h, ...), old ones kept because old traces keep them.
+ * What a function call sent to another CPU is for, by the name of the function that runs there. The
+ * names are the kernel's (arch/x86/mm/tlb.c, mm/mmu_gather.c, arch/x86/kernel/alternative.c,
+ * kernel/sched/core.c, kernel/rcu/tree_exp.h, ...), old ones kept because old traces keep them.
  */
 
 /** What a call is for. The first four are TLB work. */
-export type CallKind = 'user-flush' | 'flush-all' | 'kernel-range' | 'table-sync' | 'text-patching' | 'scheduler' | 'rcu' | 'membarrier' | 'other';
+export type CallKind =
+  | 'user-flush'
+  | 'flush-all'
+  | 'kernel-range'
+  | 'table-sync'
+  | 'text-patching'
+  | 'scheduler'
+  | 'rcu'
+  | 'membarrier'
+  | 'other';
 
 /** What is true of every call of a kind. */
 export interface KindFacts {
   readonly label: string;
   readonly tlb: boolean;
-  /** Whom such a call goes to: CPUs that have the sender's address space loaded, every CPU, or the one CPU that is meant. */
+  /**
+   * Whom such a call goes to: CPUs that have the sender's address space loaded, every CPU, or the
+   * one CPU that is meant.
+   */
   readonly reach: 'address-space' | 'all-cpus' | 'one-cpu';
-  /** Whether the sender's system call is to blame, or the place in the kernel that sent it (wake-ups and ticks belong to nobody's call). */
+  /**
+   * Whether the sender's system call is to blame, or the place in the kernel that sent it (wake-ups
+   * and ticks belong to nobody's call).
+   */
   readonly blame: 'task' | 'callsite';
 }
 
@@ -64,7 +80,10 @@ export function callKind(func: string): CallKind {
   return BY_FUNCTION.get(func) ?? 'other';
 }
 
-/** Whether /proc/interrupts' TLB row counts a run of `func` on a CPU that did not ask for it: only the user flush's handler does. */
+/**
+ * Whether /proc/interrupts' TLB row counts a run of `func` on a CPU that did not ask for it: only
+ * the user flush's handler does.
+ */
 export function countsInTlbRow(func: string): boolean {
   return func === 'flush_tlb_func' || func === 'flush_tlb_func_remote';
 }

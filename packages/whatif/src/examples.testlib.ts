@@ -4,7 +4,9 @@ import { bytesSource, type OpenedTrace, openTrace } from '@shootdown/trace';
 
 /** Opens the recording `name`. */
 export function example(name: string): Promise<OpenedTrace> {
-  return openTrace(bytesSource(name, readFileSync(new URL(`../../../examples/traces/${name}`, import.meta.url))));
+  return openTrace(
+    bytesSource(name, readFileSync(new URL(`../../../examples/traces/${name}`, import.meta.url))),
+  );
 }
 
 /**
@@ -20,5 +22,7 @@ export function excerpt(lines: readonly string[], cpus = 4): Promise<OpenedTrace
     return `${comm.padStart(16)}-${pid.padEnd(7)} [${cpu.padStart(3, '0')}] .....     5.${us.padStart(6, '0')}: ${event}`;
   });
   const header = `# tracer: nop\n# entries-in-buffer/entries-written: ${lines.length}/${lines.length}   #P:${cpus}\n`;
-  return openTrace(bytesSource('excerpt', new TextEncoder().encode(`${header}${text.join('\n')}\n`)));
+  return openTrace(
+    bytesSource('excerpt', new TextEncoder().encode(`${header}${text.join('\n')}\n`)),
+  );
 }

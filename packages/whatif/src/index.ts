@@ -1,6 +1,14 @@
 export { CALL_KINDS, type CallKind, callKind, KIND_NAMES, type KindFacts } from './callKinds.ts';
-export { type CountOptions, countReplay, STRIP_BUCKETS, type TimeBound } from './count.ts';
+export { type CountOptions, countReplay, type TimeBound } from './count.ts';
 export type { Basis, WhatIfRow } from './designs.ts';
 export { type Cause, type Cell, type Received, tlbCalls } from './ledger.ts';
 export type { Origin } from './origins.ts';
-export type { CpuAccount, Evidence, EvidenceLevel, FlushCounts, ObservedCall, ReplayCounts } from './result.ts';
+export type {
+  CpuAccount,
+  Evidence,
+  EvidenceLevel,
+  FlushCounts,
+  ObservedCall,
+  ReplayCounts,
+} from './result.ts';
+export { STRIP_BUCKETS } from './summary.ts';

@@ -1,4 +1,7 @@
-/** The book of calls: who sent how many to whom, for what, and why. One per kind of evidence, so that evidence of different worth is never added up. */
+/**
+ * The book of calls: who sent how many to whom, for what, and why. One per kind of evidence, so
+ * that evidence of different worth is never added up.
+ */
 import type { CpuId } from '@shootdown/machine';
 import type { RecordedTask } from '@shootdown/trace';
 import { CALL_KINDS, type CallKind, KIND_NAMES } from './callKinds.ts';
@@ -37,9 +40,12 @@ export interface Received {
 }
 
 /** Programs that record traces. */
-const RECORDER = /^(?:trace-cmd|perf|bpftrace|bpftool|rtla|timerlat|osnoise|kernelshark|lttng|babeltrace|wprof|traced|traced_probes)\b/;
+const RECORDER =
+  /^(?:trace-cmd|perf|bpftrace|bpftool|rtla|timerlat|osnoise|kernelshark|lttng|babeltrace|wprof|traced|traced_probes)\b/;
 const PIDS_KEPT = 16;
-/** Slots over all strips together: a fine axis for a few isolated CPUs, a coarse one for thousands. */
+/**
+ * Slots over all strips together: a fine axis for a few isolated CPUs, a coarse one for thousands.
+ */
 const SLOTS = 1 << 17;
 
 interface OpenCause {
@@ -71,7 +77,9 @@ export class Ledger {
   readonly #watched: ReadonlySet<CpuId> | null;
   readonly #cells = new Map<number, number>();
   readonly #received = new Map<CpuId, Uint32Array>();
-  /** By origin, function and command: three look-ups cost less than one key made of three strings. */
+  /**
+   * By origin, function and command: three look-ups cost less than one key made of three strings.
+   */
   readonly #causes = new Map<Origin, Map<string, Map<string, OpenCause>>>();
   readonly #strips = new Map<CpuId, Strip>();
   readonly #slots: number;
@@ -96,7 +104,8 @@ export class Ledger {
       this.#cells.set(cell, (this.#cells.get(cell) ?? 0) + 1);
     }
     let received = this.#received.get(to);
-    if (received === undefined) this.#received.set(to, (received = new Uint32Array(KIND_NAMES.length)));
+    if (received === undefined)
+      this.#received.set(to, (received = new Uint32Array(KIND_NAMES.length)));
     const lane = KIND_NAMES.indexOf(kind);
     received[lane] = (received[lane] ?? 0) + 1;
     if (this.#watched !== null && !this.#watched.has(to)) return;
@@ -123,13 +132,23 @@ export class Ledger {
         pids: [...cause.pids].toSorted((a, b) => a - b).slice(0, PIDS_KEPT),
         recorder: RECORDER.test(cause.comm),
       }))
-      .toSorted((a, b) => b.calls - a.calls || compare(a.comm, b.comm) || compare(a.origin.name, b.origin.name) || compare(a.func, b.func));
+      .toSorted(
+        (a, b) =>
+          b.calls - a.calls ||
+          compare(a.comm, b.comm) ||
+          compare(a.origin.name, b.origin.name) ||
+          compare(a.func, b.func),
+      );
   }
 
   cells(): readonly Cell[] {
     return [...this.#cells]
       .toSorted(([a], [b]) => a - b)
-      .map(([cell, calls]) => ({ from: Math.floor(cell / 65_536) as CpuId, to: (cell % 65_536) as CpuId, calls }));
+      .map(([cell, calls]) => ({
+        from: Math.floor(cell / 65_536) as CpuId,
+        to: (cell % 65_536) as CpuId,
+        calls,
+      }));
   }
 
   received(cpu: CpuId): Received {
@@ -144,7 +163,10 @@ export class Ledger {
     return { calls, byKind };
   }
 
-  /** When calls came to a watched CPU: counts per kind in equal parts of the time from `begin` to `end`. */
+  /**
+   * When calls came to a watched CPU: counts per kind in equal parts of the time from `begin` to
+   * `end`.
+   */
   strip(cpu: CpuId, buckets: number, end: number): readonly (readonly number[])[] {
     return this.#strip(cpu).buckets(buckets, end);
   }
@@ -164,7 +186,8 @@ export class Ledger {
 
   #strip(cpu: CpuId): Strip {
     let strip = this.#strips.get(cpu);
-    if (strip === undefined) this.#strips.set(cpu, (strip = new Strip(this.#slots, KIND_NAMES.length)));
+    if (strip === undefined)
+      this.#strips.set(cpu, (strip = new Strip(this.#slots, KIND_NAMES.length)));
     return strip;
   }
 }
@@ -187,5 +210,8 @@ export function sumReceived(parts: readonly Received[]): Received {
 
 /** Calls of TLB kinds. */
 export function tlbCalls(received: Received): number {
-  return KIND_NAMES.filter((kind) => CALL_KINDS[kind].tlb).reduce((sum, kind) => sum + (received.byKind[kind] ?? 0), 0);
+  return KIND_NAMES.filter((kind) => CALL_KINDS[kind].tlb).reduce(
+    (sum, kind) => sum + (received.byKind[kind] ?? 0),
+    0,
+  );
 }

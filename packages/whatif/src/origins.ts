@@ -1,18 +1,20 @@
 /**
- * What a task was doing when it sent a call: the system call it is in, a page fault, or what its name says when it is a kernel thread. Follows each
- * task through the trace with one small state.
+ * What a task was doing when it sent a call: the system call it is in, a page fault, or what its
+ * name says when it is a kernel thread. Follows each task through the trace with one small state.
  *
- * Only what every form of a recording holds is used. Flags (was it an interrupt?) would tell more, but a `trace-cmd report` has none, and the
- * answer must not depend on which file of the same recording was given.
+ * Only what every form of a recording holds is used. Flags (was it an interrupt?) would tell more,
+ * but a `trace-cmd report` has none, and the answer must not depend on which file of the same
+ * recording was given.
  */
 import type { RecordedEvent, RecordedTask, SysEnter } from '@shootdown/trace';
 
 /** Where a call came from. */
 export interface Origin {
   /**
-   * `syscall`: inside that system call. `fault`: the task's last entry into the kernel that the trace shows is a page fault. `kthread`: a kernel
-   * thread, by its name. `callsite`: sent on nobody's behalf, named by the place in the kernel. `idle`: the idle task. `untraced`: none of these is
-   * in the trace (an exec, a fork or another system call that was not recorded).
+   * `syscall`: inside that system call. `fault`: the task's last entry into the kernel that the
+   * trace shows is a page fault. `kthread`: a kernel thread, by its name. `callsite`: sent on
+   * nobody's behalf, named by the place in the kernel. `idle`: the idle task. `untraced`: none of
+   * these is in the trace (an exec, a fork or another system call that was not recorded).
    */
   readonly kind: 'syscall' | 'fault' | 'kthread' | 'callsite' | 'idle' | 'untraced';
   /** `munmap`, `madvise(MADV_COLLAPSE)`, `page fault`, `kworker`, `ttwu_queue_wakelist`, ... */
@@ -20,8 +22,28 @@ export interface Origin {
 }
 
 /** Names of kernel threads; a program that calls itself so is taken for one. */
-const KTHREAD =
-  /^(?:cpuhp|idle_inject|irq|irq_work|kauditd|kcompactd\d*|khugepaged|khungtaskd|ksmd|ksoftirqd|kswapd\d*|kthreadd|ktimers|kworker|migration|oom_reaper|rcu\w*|watchdogd?)(?:\/|$)/;
+const KTHREAD = new RegExp(
+  `^(?:${[
+    'cpuhp',
+    'idle_inject',
+    'irq',
+    'irq_work',
+    'kauditd',
+    'kcompactd\\d*',
+    'khugepaged',
+    'khungtaskd',
+    'ksmd',
+    'ksoftirqd',
+    'kswapd\\d*',
+    'kthreadd',
+    'ktimers',
+    'kworker',
+    'migration',
+    'oom_reaper',
+    'rcu\\w*',
+    'watchdogd?',
+  ].join('|')})(?:/|$)`,
+);
 
 /** Whether a task of this name is taken for a kernel thread. */
 export function isKernelThread(comm: string): boolean {
@@ -73,7 +95,8 @@ export class Origins {
         break;
       case 'page_fault':
         // A fault inside a system call (copy_from_user) is the call's.
-        if (event.name === 'page_fault_user') this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
+        if (event.name === 'page_fault_user')
+          this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
         break;
       default:
     }
@@ -93,9 +116,14 @@ export class Origins {
     return this.#named('callsite', callsite);
   }
 
-  /** System calls whose entries are in the trace and whose exits are not: what follows them in the same task is blamed on them. */
+  /**
+   * System calls whose entries are in the trace and whose exits are not: what follows them in the
+   * same task is blamed on them.
+   */
   openEnded(): readonly string[] {
-    return [...this.#entered.keys()].filter((name) => !this.#returned.has(name) && !NO_RETURN.has(name)).toSorted();
+    return [...this.#entered.keys()]
+      .filter((name) => !this.#returned.has(name) && !NO_RETURN.has(name))
+      .toSorted();
   }
 
   #call(event: SysEnter): Origin {

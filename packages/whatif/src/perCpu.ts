@@ -1,11 +1,18 @@
-/** What the events of one CPU tell by themselves: interrupts, their length, handler runs, and who runs there. */
+/**
+ * What the events of one CPU tell by themselves: interrupts, their length, handler runs, and who
+ * runs there.
+ */
 import { type CpuId, cpuId } from '@shootdown/machine';
 import type { RecordedEvent, RecordedTask } from '@shootdown/trace';
 import { countsInTlbRow } from './callKinds.ts';
 import { isKernelThread } from './origins.ts';
 
 /** Entries of these make the CAL row; the last is arm's. */
-const CALL_IRQS: readonly string[] = ['call_function', 'call_function_single', 'Function call interrupts'];
+const CALL_IRQS: readonly string[] = [
+  'call_function',
+  'call_function_single',
+  'Function call interrupts',
+];
 /** Distinct tasks kept per watched CPU. */
 const MAX_TASKS = 4096;
 
@@ -109,7 +116,8 @@ export class AllCpus {
   /** The CPUs seen, ascending. */
   seen(): readonly CpuId[] {
     const cpus: CpuId[] = [];
-    for (const [cpu, totals] of this.#totals.entries()) if (totals !== undefined) cpus.push(cpuId(cpu));
+    for (const [cpu, totals] of this.#totals.entries())
+      if (totals !== undefined) cpus.push(cpuId(cpu));
     return cpus;
   }
 }

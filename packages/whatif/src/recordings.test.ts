@@ -1,4 +1,7 @@
-/** The shipped recordings, counted outside our code with zcat, grep and awk, or by the kernel in /proc/interrupts. */
+/**
+ * The shipped recordings, counted outside our code with zcat, grep and awk, or by the kernel in
+ * /proc/interrupts.
+ */
 import { readFileSync } from 'node:fs';
 import { cpuId } from '@shootdown/machine';
 import { expect, test } from 'vitest';
@@ -9,46 +12,82 @@ import { tlbCalls } from './ledger.ts';
 
 const SIX_SEVEN = [cpuId(6), cpuId(7)];
 const calls = (causes: readonly Cause[], match: Partial<Cause>): number =>
-  causes.filter((cause) => Object.entries(match).every(([key, value]) => cause[key as keyof Cause] === value)).reduce((sum, cause) => sum + cause.calls, 0);
+  causes
+    .filter((cause) =>
+      Object.entries(match).every(([key, value]) => cause[key as keyof Cause] === value),
+    )
+    .reduce((sum, cause) => sum + cause.calls, 0);
 
 test('64 collapses on 8 CPUs: 448 table syncs, 60 by the collapser in madvise and 4 by khugepaged, 64 on each isolated CPU', async () => {
   const all = await countReplay(await example('qemu-6.12-thp-collapse.v7-zstd.dat'));
   const sync = all.causes.filter((cause) => cause.kind === 'table-sync');
-  expect(sync.map(({ comm, origin, requests, calls: n }) => [comm, origin.kind, origin.name, requests, n])).toEqual([
+  expect(
+    sync.map(({ comm, origin, requests, calls: n }) => [
+      comm,
+      origin.kind,
+      origin.name,
+      requests,
+      n,
+    ]),
+  ).toEqual([
     ['collapser', 'syscall', 'madvise(MADV_COLLAPSE)', 60, 60 * 7],
     ['khugepaged', 'kthread', 'khugepaged', 4, 4 * 7],
   ]);
   expect(all.machine.byKind['table-sync']).toBe(448);
 
-  const isolated = await countReplay(await example('qemu-6.12-thp-collapse.v7-zstd.dat'), { isolated: SIX_SEVEN });
-  expect(isolated.accounts.map((account) => account.received.byKind['table-sync'])).toEqual([64, 64]);
-  expect(isolated.accounts.map((account) => account.tasks[0]?.split('-')[0])).toEqual(['hft', 'hft']);
+  const isolated = await countReplay(await example('qemu-6.12-thp-collapse.v7-zstd.dat'), {
+    isolated: SIX_SEVEN,
+  });
+  expect(isolated.accounts.map((account) => account.received.byKind['table-sync'])).toEqual([
+    64, 64,
+  ]);
+  expect(isolated.accounts.map((account) => account.tasks[0]?.split('-')[0])).toEqual([
+    'hft',
+    'hft',
+  ]);
   expect(isolated.accounts.map((account) => account.tlbRow)).toEqual([0, 0]);
 });
 
 test('two quiet CPUs: 123 calls, 88 of them TLB work, 109 interrupts, and a TLB row of 62', async () => {
-  const counts = await countReplay(await example('qemu-6.12-isolated67.v7-zstd.dat'), { isolated: SIX_SEVEN });
+  const counts = await countReplay(await example('qemu-6.12-isolated67.v7-zstd.dat'), {
+    isolated: SIX_SEVEN,
+  });
   expect(counts.evidence.level).toBe('A');
   expect(counts.received).toEqual({
     calls: 123,
-    byKind: { 'user-flush': 62, 'flush-all': 24, 'kernel-range': 2, 'text-patching': 18, scheduler: 17 },
+    byKind: {
+      'user-flush': 62,
+      'flush-all': 24,
+      'kernel-range': 2,
+      'text-patching': 18,
+      scheduler: 17,
+    },
   });
   expect(tlbCalls(counts.received)).toBe(88);
   expect(calls(counts.causes, { comm: 'hft-log', kind: 'user-flush' })).toBe(52);
-  expect(counts.accounts.reduce((sum, account) => sum + (account.callInterrupts ?? 0), 0)).toBe(109);
+  expect(counts.accounts.reduce((sum, account) => sum + (account.callInterrupts ?? 0), 0)).toBe(
+    109,
+  );
   expect(counts.tlbRowBasis).toBe('counted');
   expect(counts.accounts.map((account) => account.tlbRow)).toEqual([31, 31]);
   // 505 csd_queue_cpu lines in the whole report.
   expect(counts.matrix.reduce((sum, cell) => sum + cell.calls, 0)).toBe(505);
   // The mock-up's first row, drawn by hand from the same recording.
-  expect(counts.matrix.filter((cell) => cell.from === 0).map((cell) => cell.calls)).toEqual([50, 61, 56, 54, 54, 16, 16]);
+  expect(counts.matrix.filter((cell) => cell.from === 0).map((cell) => cell.calls)).toEqual([
+    50, 61, 56, 54, 54, 16, 16,
+  ]);
 });
 
 test('the TLB row that the trace tells equals the one that the kernel counted', async () => {
   const counts = await countReplay(await example('qemu-6.12-smp8.trace-cmd-report.txt.gz'));
   const row = (when: string): readonly number[] => {
-    const file = new URL(`../../../examples/traces/qemu-6.12-smp8.proc-interrupts.${when}.txt`, import.meta.url);
-    const line = readFileSync(file, 'utf8').split('\n').find((text) => text.startsWith('TLB:'));
+    const file = new URL(
+      `../../../examples/traces/qemu-6.12-smp8.proc-interrupts.${when}.txt`,
+      import.meta.url,
+    );
+    const line = readFileSync(file, 'utf8')
+      .split('\n')
+      .find((text) => text.startsWith('TLB:'));
     return (line ?? '').trim().split(/\s+/).slice(1, 9).map(Number);
   };
   const before = row('before');
@@ -69,5 +108,8 @@ test('a 6.1 kernel names no target: evidence C, every received flush matched to 
   expect(one + ambiguous + none).toBe(received);
   expect(counts.received.calls).toBe(received);
   expect(counts.tlbRowBasis).toBe('at-least');
-  expect(counts.whatIf.find((row) => row.id === 'no-table-sync')).toMatchObject({ calls: null, basis: 'no data in this trace' });
+  expect(counts.whatIf.find((row) => row.id === 'no-table-sync')).toMatchObject({
+    calls: null,
+    basis: 'no data in this trace',
+  });
 });

@@ -1,7 +1,8 @@
 /**
- * Which calls belong together. One request queues its calls CPU by CPU, numbers ascending (kernel/smp.c walks a mask), and then sends the interrupts from
- * the same place in the kernel. So a request ends with that send, or when the numbers start over; an interrupt that comes between and sends calls of
- * its own does not end it.
+ * Which calls belong together. One request queues its calls CPU by CPU, numbers ascending
+ * (kernel/smp.c walks a mask), and then sends the interrupts from the same place in the kernel. So
+ * a request ends with that send, or when the numbers start over; an interrupt that comes between
+ * and sends calls of its own does not end it.
  */
 import type { CpuId } from '@shootdown/machine';
 
@@ -38,6 +39,7 @@ export class Requests {
   /** `from` has sent the interrupts of what it queued at `callsite`. */
   sent(from: CpuId, callsite: string): void {
     const requests = this.#open.get(from);
-    for (const [func, open] of requests ?? []) if (open.callsite === callsite) requests?.delete(func);
+    for (const [func, open] of requests ?? [])
+      if (open.callsite === callsite) requests?.delete(func);
   }
 }

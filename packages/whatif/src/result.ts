@@ -6,8 +6,10 @@ import type { WhatIfRow } from './designs.ts';
 import type { Cause, Cell, Received } from './ledger.ts';
 
 /**
- * How good the evidence is. A: csd_queue_cpu names function and target. B: ipi_send_* names the target, and a tlb_flush right before it the purpose. C:
- * tlb_flush sent and received, matched in time. D: interrupt counts; how many, never who. Null: nothing about TLB work, IPIs or calls is in the trace.
+ * How good the evidence is. A: csd_queue_cpu names function and target. B: ipi_send_* names the
+ * target, and a tlb_flush right before it the purpose. C: tlb_flush sent and received, matched in
+ * time. D: interrupt counts; how many, never who. Null: nothing about TLB work, IPIs or calls is in
+ * the trace.
  */
 export type EvidenceLevel = 'A' | 'B' | 'C' | 'D';
 
@@ -16,26 +18,49 @@ export interface Evidence {
   readonly level: EvidenceLevel | null;
   readonly why: string;
   /** C only: received flushes with exactly one sender in sight, with several, with none. */
-  readonly matched: { readonly one: number; readonly ambiguous: number; readonly none: number } | null;
+  readonly matched: {
+    readonly one: number;
+    readonly ambiguous: number;
+    readonly none: number;
+  } | null;
 }
 
 /** What hit one CPU. */
 export interface CpuAccount {
   readonly cpu: CpuId;
   readonly received: Received;
-  /** Entries of each interrupt by name (call_function, reschedule, ...); null when no irq_vectors event is in the trace. */
+  /**
+   * Entries of each interrupt by name (call_function, reschedule, ...); null when no irq_vectors
+   * event is in the trace.
+   */
   readonly interrupts: Readonly<Record<string, number>> | null;
-  /** call_function and call_function_single entries: what the CAL row would have counted. Null as above. */
+  /**
+   * call_function and call_function_single entries: what the CAL row would have counted. Null as
+   * above.
+   */
   readonly callInterrupts: number | null;
-  /** Clock units from entry to exit of those interrupts, summed, and the longest. Null when no pair is in the trace. */
+  /**
+   * Clock units from entry to exit of those interrupts, summed, and the longest. Null when no pair
+   * is in the trace.
+   */
   readonly inInterrupts: { readonly total: number; readonly longest: number } | null;
-  /** What /proc/interrupts' TLB row would have counted meanwhile; null when the trace does not tell. */
+  /**
+   * What /proc/interrupts' TLB row would have counted meanwhile; null when the trace does not tell.
+   */
   readonly tlbRow: number | null;
-  /** User-flush handlers that ran here and flushed nothing (generation reached already, or another address space). Null when not in the trace. */
+  /**
+   * User-flush handlers that ran here and flushed nothing (generation reached already, or another
+   * address space). Null when not in the trace.
+   */
   readonly idleFlushes: number | null;
-  /** Tasks seen running here, idle and kernel threads left out, most records first; three at most. Watched CPUs only. */
+  /**
+   * Tasks seen running here, idle and kernel threads left out, most records first; three at most.
+   * Watched CPUs only.
+   */
   readonly tasks: readonly string[];
-  /** Counts per kind (in the order of KIND_NAMES) in equal parts of the window; watched CPUs only. */
+  /**
+   * Counts per kind (in the order of KIND_NAMES) in equal parts of the window; watched CPUs only.
+   */
   readonly strip: readonly (readonly number[])[] | null;
 }
 
@@ -43,9 +68,15 @@ export interface CpuAccount {
 export interface FlushCounts {
   /** Events by reason, 0 to 5. */
   readonly byReason: readonly number[];
-  /** Reason 4, traced once per flush whose mm_cpumask names another CPU, whether or not one is interrupted: not a count of IPIs. */
+  /**
+   * Reason 4, traced once per flush whose mm_cpumask names another CPU, whether or not one is
+   * interrupted: not a count of IPIs.
+   */
   readonly requests: number;
-  /** Requests after which no flush call was queued, every target being lazy or elsewhere. Evidence A only. */
+  /**
+   * Requests after which no flush call was queued, every target being lazy or elsewhere. Evidence A
+   * only.
+   */
   readonly requestsWithoutCall: number | null;
   /** Flush calls queued to other CPUs. Evidence A only. */
   readonly callsQueued: number | null;

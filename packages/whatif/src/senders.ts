@@ -1,12 +1,13 @@
 /**
  * Evidence below A: who sends, when the trace does not name the function.
  *
- * B: an ipi_send_* event names the targets. What it was for is told by the record right before it on the same CPU, if that is the tlb_flush that the
- * kernel traces as it starts to send (reason 4).
+ * B: an ipi_send_* event names the targets. What it was for is told by the record right before it
+ * on the same CPU, if that is the tlb_flush that the kernel traces as it starts to send (reason 4).
  *
- * C: there is no send event. A flush is received (reason 1) while its sender waits, because the sender of a flush returns only when all
- * targets are done. So the senders in sight are those CPUs that have traced reason 4 and have not gone on to something else; with one in sight the
- * match is certain, with several it is ambiguous and said to be.
+ * C: there is no send event. A flush is received (reason 1) while its sender waits, because the
+ * sender of a flush returns only when all targets are done. So the senders in sight are those CPUs
+ * that have traced reason 4 and have not gone on to something else; with one in sight the match is
+ * certain, with several it is ambiguous and said to be.
  */
 import type { CpuId } from '@shootdown/machine';
 import type { RecordedEvent, RecordedRecord, RecordedTask } from '@shootdown/trace';

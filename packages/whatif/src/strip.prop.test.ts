@@ -12,13 +12,16 @@ test('no call is lost however long the axis grows, and each stays within a slot 
       const last = sorted.at(-1) ?? 0;
       const buckets = strip.buckets(72, last).map((bucket) => bucket[0] ?? 0);
       expect(buckets.reduce((sum, n) => sum + n, 0)).toBe(times.length);
-      // Cumulative counts may differ from the exact ones by what one slot (two buckets at most) holds.
+      // Cumulative counts may differ from the exact ones by what one slot (two buckets at most)
+      // holds.
       const width = (last - first + 1) / 72;
       let seen = 0;
       for (const [bucket, n] of buckets.entries()) {
         seen += n;
         const until = first + (bucket + 1) * width;
-        expect(seen).toBeGreaterThanOrEqual(sorted.filter((time) => time < until - 2 * width).length);
+        expect(seen).toBeGreaterThanOrEqual(
+          sorted.filter((time) => time < until - 2 * width).length,
+        );
         expect(seen).toBeLessThanOrEqual(sorted.filter((time) => time < until + 2 * width).length);
       }
     }),

@@ -1,5 +1,6 @@
 /**
- * When calls came, in bounded memory and one pass: a row of slots whose width doubles whenever time runs past its end.
+ * When calls came, in bounded memory and one pass: a row of slots whose width doubles whenever time
+ * runs past its end.
  */
 
 /** Counts per slot and lane, over a time axis that starts with the first call to `add`. */
@@ -39,12 +40,15 @@ export class Strip {
 
   /** The counts of each lane in `buckets` equal parts of [start of the axis, `end`]. */
   buckets(buckets: number, end: number): number[][] {
-    const result = Array.from({ length: buckets }, () => Array.from({ length: this.#lanes }, () => 0));
+    const result = Array.from({ length: buckets }, () =>
+      Array.from({ length: this.#lanes }, () => 0),
+    );
     const span = Math.max(1, end - this.#start + 1);
     for (let slot = 0; slot < this.#slots; slot++) {
       const bucket = Math.min(buckets - 1, Math.floor((slot * this.#width * buckets) / span));
       const row = result[bucket] ?? [];
-      for (let lane = 0; lane < this.#lanes; lane++) row[lane] = (row[lane] ?? 0) + (this.#counts[slot * this.#lanes + lane] ?? 0);
+      for (let lane = 0; lane < this.#lanes; lane++)
+        row[lane] = (row[lane] ?? 0) + (this.#counts[slot * this.#lanes + lane] ?? 0);
     }
     return result;
   }

@@ -10,7 +10,12 @@ export interface Measured {
 }
 
 /** Runs `body`, which returns how much it did, `runs` times. */
-export async function measure(name: string, unit: Measured['unit'], runs: number, body: () => Promise<number> | number): Promise<Measured> {
+export async function measure(
+  name: string,
+  unit: Measured['unit'],
+  runs: number,
+  body: () => Promise<number> | number,
+): Promise<Measured> {
   let best: Measured = { name, amount: 0, unit, seconds: Infinity };
   for (let run = 0; run < runs; run++) {
     const start = performance.now();
@@ -28,7 +33,10 @@ export const rate = ({ amount, seconds }: Measured): number => amount / seconds;
 export function table(cases: readonly Measured[]): string {
   const base = cases.at(-1);
   const rows = cases.map((measured) => {
-    const perSecond = measured.unit === 'MB' ? `${rate(measured).toFixed(0)} MB/s` : `${(rate(measured) / 1e6).toFixed(3)} M events/s`;
+    const perSecond =
+      measured.unit === 'MB'
+        ? `${rate(measured).toFixed(0)} MB/s`
+        : `${(rate(measured) / 1e6).toFixed(3)} M events/s`;
     const ratio = base === undefined ? '' : `${(rate(measured) / rate(base)).toFixed(1)} x`;
     return `  ${measured.name.padEnd(58)} ${perSecond.padStart(18)} ${ratio.padStart(9)}`;
   });

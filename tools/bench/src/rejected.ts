@@ -1,6 +1,7 @@
 /**
- * The designs that were tried and not taken, kept so that the reason for it can be measured again. Both do what a reader has to do: a record per line,
- * with its task, time and the fields of the events that have a shape.
+ * The designs that were tried and not taken, kept so that the reason for it can be measured again.
+ * Both do what a reader has to do: a record per line, with its task, time and the fields of the
+ * events that have a shape.
  */
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -35,13 +36,25 @@ function row(line: string): Row | null {
   if (match === null) return null;
   const [, comm = '', pid, cpu, flags = '', seconds, fraction, event = '', payload = ''] = match;
   const time = Number(seconds) * 1e9 + Number(fraction) * 1e3;
-  return { comm, pid: Number(pid), cpu: Number(cpu), flags, time, event, fields: FIELDS.get(event)?.exec(payload) ?? null };
+  return {
+    comm,
+    pid: Number(pid),
+    cpu: Number(cpu),
+    flags,
+    time,
+    event,
+    fields: FIELDS.get(event)?.exec(payload) ?? null,
+  };
 }
 
-/** readline and regular expressions: what most readers of ftrace text do. Gives the number of records. */
+/**
+ * readline and regular expressions: what most readers of ftrace text do. Gives the number of
+ * records.
+ */
 export async function readlineAndRegex(chunks: AsyncIterable<Uint8Array>): Promise<number> {
   let records = 0;
-  for await (const line of createInterface({ input: Readable.from(chunks), crlfDelay: Infinity })) if (row(line) !== null) records++;
+  for await (const line of createInterface({ input: Readable.from(chunks), crlfDelay: Infinity }))
+    if (row(line) !== null) records++;
   return records;
 }
 

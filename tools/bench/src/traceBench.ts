@@ -1,4 +1,7 @@
-/** How fast recordings are read and answered, beside the designs that were not taken and beside trace-cmd. */
+/**
+ * How fast recordings are read and answered, beside the designs that were not taken and beside
+ * trace-cmd.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -49,10 +52,15 @@ export async function textBench(size: Size): Promise<readonly Measured[]> {
       await drain(bytesSource('bench', zipped));
       return megabytes;
     }),
-    await measure('rejected: decode, split, regular expression', 'MB', Math.min(2, runs), async () => {
-      await splitAndRegex(chunks());
-      return megabytes;
-    }),
+    await measure(
+      'rejected: decode, split, regular expression',
+      'MB',
+      Math.min(2, runs),
+      async () => {
+        await splitAndRegex(chunks());
+        return megabytes;
+      },
+    ),
     await measure('rejected: readline, regular expression', 'MB', Math.min(2, runs), async () => {
       await readlineAndRegex(chunks());
       return megabytes;
@@ -60,11 +68,18 @@ export async function textBench(size: Size): Promise<readonly Measured[]> {
   ];
 }
 
-/** trace.dat: the isolated67 recording repeated; `trace-cmd report` prints the same file in the same run. */
+/**
+ * trace.dat: the isolated67 recording repeated; `trace-cmd report` prints the same file in the same
+ * run.
+ */
 export async function datBench(size: Size): Promise<readonly Measured[]> {
   const folder = mkdtempSync(join(tmpdir(), 'shootdown-bench-'));
   try {
-    const path = makeBigDat(fileURLToPath(new URL('qemu-6.12-isolated67.v7-zstd.dat', EXAMPLES)), size.datRepeats, folder);
+    const path = makeBigDat(
+      fileURLToPath(new URL('qemu-6.12-isolated67.v7-zstd.dat', EXAMPLES)),
+      size.datRepeats,
+      folder,
+    );
     const { runs } = size;
     return [
       await measure('read trace.dat', 'events', runs, async () => await withFile(path, drain)),
@@ -81,7 +96,10 @@ export async function datBench(size: Size): Promise<readonly Measured[]> {
   }
 }
 
-/** trace-cmd does not say how many events it printed, so its run counts them with our reader, whose time is taken off again. */
+/**
+ * trace-cmd does not say how many events it printed, so its run counts them with our reader, whose
+ * time is taken off again.
+ */
 function withoutOurs(both: Measured, ours: Measured | undefined): Measured {
   return { ...both, seconds: both.seconds - (ours?.seconds ?? 0) };
 }
@@ -100,8 +118,13 @@ async function withFile<T>(path: string, body: (source: ByteSource) => Promise<T
       name: path,
       size: statSync(path).size,
       async *chunks() {
-        for (let offset = 0; ; ) {
-          const { bytesRead, buffer } = await file.read(new Uint8Array(1 << 20), 0, 1 << 20, offset);
+        for (let offset = 0; ;) {
+          const { bytesRead, buffer } = await file.read(
+            new Uint8Array(1 << 20),
+            0,
+            1 << 20,
+            offset,
+          );
           if (bytesRead === 0) return;
           offset += bytesRead;
           yield buffer.subarray(0, bytesRead);

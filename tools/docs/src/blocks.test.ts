@@ -19,16 +19,23 @@ test('a text block right after a block is its output, one after words is not', (
 });
 
 test('a block in a list loses the indentation of its fence and no more', () => {
-  expect(blocksOf('a.md', '- a\n  ```sh\n  $ a\n    b\n\n c\n  ```\n')[0]?.text).toBe('$ a\n  b\n\nc');
+  expect(blocksOf('a.md', '- a\n  ```sh\n  $ a\n    b\n\n c\n  ```\n')[0]?.text).toBe(
+    '$ a\n  b\n\nc',
+  );
 });
 
 test('a longer fence holds a shorter one', () => {
   expect(blocksOf('a.md', `\`\`\`\`text\n${fence('sh', '$ false')}\`\`\`\`\n`)).toHaveLength(1);
 });
 
-test.each(['bash', 'shell', '', 'typescript', 'ts skip'])('a fence of "%s" is refused, because it would not be run', (language) => {
-  expect(() => blocksOf('a.md', fence(language, 'x'))).toThrow(`a.md:1: a fence of "${language}"`);
-});
+test.each(['bash', 'shell', '', 'typescript', 'ts skip'])(
+  'a fence of "%s" is refused, because it would not be run',
+  (language) => {
+    expect(() => blocksOf('a.md', fence(language, 'x'))).toThrow(
+      `a.md:1: a fence of "${language}"`,
+    );
+  },
+);
 
 test('a fence without an end is refused', () => {
   expect(() => blocksOf('a.md', '```sh\n$ true\n')).toThrow('a.md:1: a fence that does not end');

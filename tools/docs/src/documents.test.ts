@@ -1,10 +1,21 @@
-/** Every executable block of every document. A document without one is fine; a README without the command that tests this clone is not. */
+/**
+ * Every executable block of every document. A document without one is fine; a README without the
+ * command that tests this clone is not.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { blocksOf, LANGUAGES, type Block } from './blocks.ts';
 import { checkRow, ELSEWHERE } from './elsewhere.ts';
-import { openReader, ROOT, runShBlock, runTsBlock, typecheckTsBlocks, writeTsBlocks, type Reader } from './runner.ts';
+import {
+  openReader,
+  ROOT,
+  runShBlock,
+  runTsBlock,
+  typecheckTsBlocks,
+  writeTsBlocks,
+  type Reader,
+} from './runner.ts';
 
 /** All documents that are executed, relative to the root. */
 function documents(): readonly string[] {
@@ -14,13 +25,21 @@ function documents(): readonly string[] {
           .filter((name) => name.endsWith('.md'))
           .map((name) => `${folder}/${name}`)
       : [];
-  const readmes = ['packages', 'apps'].flatMap((parent) => readdirSync(join(ROOT, parent)).map((name) => `${parent}/${name}/README.md`));
-  return ['README.md', ...readmes, ...within('docs'), ...within('apps/cli/test')].filter((path) => existsSync(join(ROOT, path))).toSorted();
+  const readmes = ['packages', 'apps'].flatMap((parent) =>
+    readdirSync(join(ROOT, parent)).map((name) => `${parent}/${name}/README.md`),
+  );
+  return ['README.md', ...readmes, ...within('docs'), ...within('apps/cli/test')]
+    .filter((path) => existsSync(join(ROOT, path)))
+    .toSorted();
 }
 
-const blocks = documents().flatMap((path) => blocksOf(path, readFileSync(join(ROOT, path), 'utf8')));
+const blocks = documents().flatMap((path) =>
+  blocksOf(path, readFileSync(join(ROOT, path), 'utf8')),
+);
 const executable = (language: string): (readonly [string, Block])[] =>
-  blocks.filter((block) => block.language === language).map((block) => [`${block.path}:${block.line}`, block] as const);
+  blocks
+    .filter((block) => block.language === language)
+    .map((block) => [`${block.path}:${block.line}`, block] as const);
 const shBlocks = executable('sh');
 const tsBlocks = executable('ts');
 

@@ -3,7 +3,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Block } from './blocks.ts';
 import { checkRow, ELSEWHERE } from './elsewhere.ts';
-import { openReader, ROOT, runShBlock, runTsBlock, typecheckTsBlocks, writeTsBlocks, type Reader } from './runner.ts';
+import {
+  openReader,
+  ROOT,
+  runShBlock,
+  runTsBlock,
+  typecheckTsBlocks,
+  writeTsBlocks,
+  type Reader,
+} from './runner.ts';
 
 let reader: Reader;
 let folder = '';
@@ -25,7 +33,10 @@ describe('an sh block', () => {
     ['may leave lines out', '$ seq 1 9\n1\n...\n9'],
     ['may fail when it says so', '$ echo no; exit 3\nno\n[exit 3]'],
     ['runs in the root', '$ ls tsconfig.base.json\ntsconfig.base.json'],
-    ['has no colours, width or terminal', '$ echo "$NO_COLOR [${COLUMNS-unset}]"; test -t 1 || echo no terminal\n1 [unset]\nno terminal'],
+    [
+      'has no colours, width or terminal',
+      '$ echo "$NO_COLOR [${COLUMNS-unset}]"; test -t 1 || echo no terminal\n1 [unset]\nno terminal',
+    ],
     ['shares nothing between commands', '$ A=1\n$ echo "[${A-unset}]"\n[unset]'],
     ['finds our own shootdown first', '$ command -v shootdown | grep -c shootdown-docs-\n1'],
     ['may be a plain script', 'A=1\ntest "$A" = 1'],

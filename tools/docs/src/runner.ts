@@ -1,6 +1,7 @@
 /**
- * Runs blocks as a reader would: in the root of the repository, without a terminal and without colours, and with a `shootdown` that is
- * this clone's sources. Each command has a shell of its own, so that blocks share nothing but files.
+ * Runs blocks as a reader would: in the root of the repository, without a terminal and without
+ * colours, and with a `shootdown` that is this clone's sources. Each command has a shell of its
+ * own, so that blocks share nothing but files.
  */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,15 +10,26 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Block } from './blocks.ts';
 import { elsewhere, ELSEWHERE, type ElsewhereRow } from './elsewhere.ts';
-import { compare, linesMatch, outputLines, parseSession, type Outcome, type Step } from './session.ts';
+import {
+  compare,
+  linesMatch,
+  outputLines,
+  parseSession,
+  type Outcome,
+  type Step,
+} from './session.ts';
 
 export const ROOT: string = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 
-/** Where ts blocks are written: in the workspace, so that they find its packages, and in a folder that git and the build leave alone. */
+/**
+ * Where ts blocks are written: in the workspace, so that they find its packages, and in a folder
+ * that git and the build leave alone.
+ */
 const TS_FOLDER = join(ROOT, 'tools/docs/dist/blocks');
 
 /** Variables that the terminal, nx and vitest set, and a reader's shell does not. */
-const NOT_A_READERS = /^(?:COLUMNS|LINES|FORCE_COLOR|CLICOLOR|NODE_OPTIONS|NODE_ENV|NODE_V8_COVERAGE|VITEST|VITE_|NX_)/;
+const NOT_A_READERS =
+  /^(?:COLUMNS|LINES|FORCE_COLOR|CLICOLOR|NODE_OPTIONS|NODE_ENV|NODE_V8_COVERAGE|VITEST|VITE_|NX_)/;
 
 const TIME_LIMIT_MS = 55_000;
 const MAX_OUTPUT = 64 * 1024 * 1024;
@@ -33,7 +45,10 @@ export function openReader(): Reader {
   const folder = mkdtempSync(join(tmpdir(), 'shootdown-docs-'));
   const shim = join(folder, 'shootdown');
   const bin = join(ROOT, 'apps/cli/src/bin.ts');
-  writeFileSync(shim, `#!/bin/sh\nexec '${process.execPath}' --conditions=@shootdown/source '${bin}' "$@"\n`);
+  writeFileSync(
+    shim,
+    `#!/bin/sh\nexec '${process.execPath}' --conditions=@shootdown/source '${bin}' "$@"\n`,
+  );
   chmodSync(shim, 0o755);
   const kept = Object.entries(process.env).filter(([name]) => !NOT_A_READERS.test(name));
   const path = [folder, dirname(process.execPath), process.env['PATH'] ?? ''].join(delimiter);
@@ -52,18 +67,32 @@ export function runCommand(command: string, env: NodeJS.ProcessEnv): Outcome {
 
 function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Outcome {
   const limits = { timeout: TIME_LIMIT_MS, maxBuffer: MAX_OUTPUT };
-  const done = spawnSync(file, args, { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], ...limits });
+  const done = spawnSync(file, args, {
+    cwd: ROOT,
+    env,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...limits,
+  });
   const trouble = done.error === undefined ? '' : `\n(not finished: ${done.error.message})`;
   return { output: `${done.stdout}${done.stderr}${trouble}`, exitCode: done.status ?? -1 };
 }
 
 /** Runs an sh block and says what is wrong; undefined if nothing is. */
-export function runShBlock(text: string, env: NodeJS.ProcessEnv, rows: readonly ElsewhereRow[] = ELSEWHERE): string | undefined {
+export function runShBlock(
+  text: string,
+  env: NodeJS.ProcessEnv,
+  rows: readonly ElsewhereRow[] = ELSEWHERE,
+): string | undefined {
   const steps = parseSession(text);
   return steps === undefined ? runScript(text, env, rows) : runSteps(steps, env, rows);
 }
 
-function runSteps(steps: readonly Step[], env: NodeJS.ProcessEnv, rows: readonly ElsewhereRow[]): string | undefined {
+function runSteps(
+  steps: readonly Step[],
+  env: NodeJS.ProcessEnv,
+  rows: readonly ElsewhereRow[],
+): string | undefined {
   for (const step of steps) {
     const row = elsewhere(step.command, rows);
     if (row !== undefined && row.instead === undefined) {
@@ -76,7 +105,11 @@ function runSteps(steps: readonly Step[], env: NodeJS.ProcessEnv, rows: readonly
   return undefined;
 }
 
-function runScript(text: string, env: NodeJS.ProcessEnv, rows: readonly ElsewhereRow[]): string | undefined {
+function runScript(
+  text: string,
+  env: NodeJS.ProcessEnv,
+  rows: readonly ElsewhereRow[],
+): string | undefined {
   const kept = text.split('\n').filter((line) => elsewhere(line, rows) === undefined);
   if (kept.every((line) => line.trim() === '' || line.trim().startsWith('#'))) return undefined;
   const outcome = runCommand(`set -e\n${kept.join('\n')}`, env);
@@ -93,20 +126,39 @@ export function writeTsBlocks(blocks: readonly Block[], folder: string = TS_FOLD
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const block of blocks) writeFileSync(tsFileOf(block, folder), `${block.text}\n`);
-  const compilerOptions = { isolatedDeclarations: false, declaration: false, declarationMap: false };
+  const compilerOptions = {
+    isolatedDeclarations: false,
+    declaration: false,
+    declarationMap: false,
+  };
   const config = { extends: join(ROOT, 'tsconfig.base.json'), compilerOptions, include: ['*.ts'] };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
 }
 
 /** Typechecks all written ts blocks in one go; the compiler's words if something is wrong. */
-export function typecheckTsBlocks(env: NodeJS.ProcessEnv, folder: string = TS_FOLDER): string | undefined {
-  const outcome = run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder, '--pretty', 'false'], env);
+export function typecheckTsBlocks(
+  env: NodeJS.ProcessEnv,
+  folder: string = TS_FOLDER,
+): string | undefined {
+  const outcome = run(
+    process.execPath,
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder, '--pretty', 'false'],
+    env,
+  );
   return outcome.exitCode === 0 ? undefined : outcome.output;
 }
 
 /** Runs a written ts block and says what is wrong; undefined if nothing is. */
-export function runTsBlock(block: Block, env: NodeJS.ProcessEnv, folder: string = TS_FOLDER): string | undefined {
-  const outcome = run(process.execPath, ['--conditions=@shootdown/source', tsFileOf(block, folder)], env);
+export function runTsBlock(
+  block: Block,
+  env: NodeJS.ProcessEnv,
+  folder: string = TS_FOLDER,
+): string | undefined {
+  const outcome = run(
+    process.execPath,
+    ['--conditions=@shootdown/source', tsFileOf(block, folder)],
+    env,
+  );
   if (outcome.exitCode !== 0) return `exit code ${outcome.exitCode}:\n${outcome.output}`;
   if (block.output === undefined) return undefined;
   const actual = outputLines(outcome.output);

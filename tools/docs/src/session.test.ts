@@ -10,7 +10,9 @@ test('a session is commands and what follows them', () => {
 });
 
 test('a command goes on after a backslash', () => {
-  expect(parseSession('$ a \\\n  b \\\n  c\nx')).toEqual([{ command: 'a \\\n  b \\\n  c', output: ['x'], exitCode: 0 }]);
+  expect(parseSession('$ a \\\n  b \\\n  c\nx')).toEqual([
+    { command: 'a \\\n  b \\\n  c', output: ['x'], exitCode: 0 },
+  ]);
 });
 
 test('without a dollar it is a plain script', () => {
@@ -37,5 +39,7 @@ test.each([
 });
 
 test('the exit code counts, also when the output is right', () => {
-  expect(compare({ command: 'a', output: ['x'], exitCode: 0 }, { output: 'x\n', exitCode: 1 })).toContain('exit code 1, not 0');
+  expect(
+    compare({ command: 'a', output: ['x'], exitCode: 0 }, { output: 'x\n', exitCode: 1 }),
+  ).toContain('exit code 1, not 0');
 });

@@ -1,7 +1,8 @@
 /**
- * What `npm test` runs: builds everything, tests everything, goes on after a failure, and says the sum over the whole workspace on its
- * last line. The sum is read from the reports and not from exit codes alone, and exit codes are not ignored either: a task that failed
- * without a failed test counts as one.
+ * What `npm test` runs: builds everything, tests everything, goes on after a failure, and says the
+ * sum over the whole workspace on its last line. The sum is read from the reports and not from exit
+ * codes alone, and exit codes are not ignored either: a task that failed without a failed test
+ * counts as one.
  */
 import { spawnSync } from 'node:child_process';
 import { delimiter, dirname, join } from 'node:path';
@@ -27,7 +28,10 @@ for (const folder of folders) forgetReport(folder);
 const built: Tally = runMany('build') ? addTallies([]) : trouble('the build failed: see above');
 const testsGreen = runMany('test');
 const reports = tallyAll(folders.map(readRun));
-const silent = !testsGreen && reports.failed === 0 ? trouble('a test task failed though every report is green: see above') : addTallies([]);
+const silent =
+  !testsGreen && reports.failed === 0
+    ? trouble('a test task failed though every report is green: see above')
+    : addTallies([]);
 const sum = addTallies([built, reports, silent]);
 
 for (const problem of sum.problems) console.log(problem);

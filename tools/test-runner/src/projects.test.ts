@@ -11,7 +11,10 @@ beforeEach(() => {
   mkdirSync(join(root, 'packages/a/src/deep'), { recursive: true });
   mkdirSync(join(root, 'packages/a/test-results'));
   mkdirSync(join(root, 'packages/leftover'));
-  writeFileSync(join(root, 'package.json'), JSON.stringify({ workspaces: ['packages/*', 'apps/*'] }));
+  writeFileSync(
+    join(root, 'package.json'),
+    JSON.stringify({ workspaces: ['packages/*', 'apps/*'] }),
+  );
   writeFileSync(join(root, 'packages/a/package.json'), JSON.stringify({ name: '@shootdown/a' }));
   writeFileSync(join(root, 'packages/a/test-results/vitest.json'), 'old');
 });

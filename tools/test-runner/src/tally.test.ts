@@ -1,7 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { closingLine, tallyAll, tallyProject, type ProjectRun } from './tally.ts';
 
-type FileResult = { readonly status: string; readonly tests: readonly string[]; readonly message?: string };
+type FileResult = {
+  readonly status: string;
+  readonly tests: readonly string[];
+  readonly message?: string;
+};
 
 function run(files: readonly FileResult[], success = true): ProjectRun {
   const testResults = files.map((file, index) => ({
@@ -21,7 +25,9 @@ describe('the closing line', () => {
   });
 
   test('is not green when no test ran at all', () => {
-    expect(closingLine(tallyAll([{ name: 'p', hasTestFiles: false, report: null }]))).toBe('0 passed, 1 failed');
+    expect(closingLine(tallyAll([{ name: 'p', hasTestFiles: false, report: null }]))).toBe(
+      '0 passed, 1 failed',
+    );
   });
 });
 
@@ -33,8 +39,14 @@ describe('what is not a passed test is a failure', () => {
   });
 
   test('a file that did not load', () => {
-    const sum = tallyProject(run([{ status: 'failed', tests: [], message: 'Cannot find package\nstack' }], false));
-    expect(sum).toEqual({ passed: 0, failed: 1, problems: ['p: did not load: f0.test.ts: Cannot find package'] });
+    const sum = tallyProject(
+      run([{ status: 'failed', tests: [], message: 'Cannot find package\nstack' }], false),
+    );
+    expect(sum).toEqual({
+      passed: 0,
+      failed: 1,
+      problems: ['p: did not load: f0.test.ts: Cannot find package'],
+    });
   });
 
   test('a file without a test', () => {
@@ -42,11 +54,17 @@ describe('what is not a passed test is a failure', () => {
   });
 
   test('a file that failed in a hook after its tests had passed', () => {
-    expect(tallyProject(run([{ status: 'failed', tests: ['passed'] }], false))).toMatchObject({ passed: 1, failed: 1 });
+    expect(tallyProject(run([{ status: 'failed', tests: ['passed'] }], false))).toMatchObject({
+      passed: 1,
+      failed: 1,
+    });
   });
 
   test('an error outside of any test', () => {
-    expect(tallyProject(run([{ status: 'passed', tests: ['passed'] }], false))).toMatchObject({ passed: 1, failed: 1 });
+    expect(tallyProject(run([{ status: 'passed', tests: ['passed'] }], false))).toMatchObject({
+      passed: 1,
+      failed: 1,
+    });
   });
 
   test('a missing report of a package that has test files', () => {
@@ -62,6 +80,9 @@ describe('what is not a passed test is a failure', () => {
   });
 
   test('but a package without test files and without a report is neither', () => {
-    expect(tallyProject({ name: 'p', hasTestFiles: false, report: null })).toMatchObject({ passed: 0, failed: 0 });
+    expect(tallyProject({ name: 'p', hasTestFiles: false, report: null })).toMatchObject({
+      passed: 0,
+      failed: 0,
+    });
   });
 });

@@ -1,7 +1,9 @@
 /**
- * Adds up the reports of all packages into one pair of numbers. Nothing may be lost on the way: whatever is not a passed test counts as a
- * failure, also a file that did not load (its tests are unknown, so it counts as one), a skipped or todo test (the house has none), a
- * report that is missing or unreadable, and a run that failed although each of its tests passed (an unhandled error).
+ * Adds up the reports of all packages into one pair of numbers. Nothing may be lost on the way:
+ * whatever is not a passed test counts as a failure, also a file that did not load (its tests are
+ * unknown, so it counts as one), a skipped or todo test (the house has none), a report that is
+ * missing or unreadable, and a run that failed although each of its tests passed (an unhandled
+ * error).
  */
 
 /** A package and what its test run left behind. */
@@ -38,7 +40,9 @@ export function closingLine(tally: Tally): string {
 /** The sum over one package. */
 export function tallyProject(run: ProjectRun): Tally {
   if (run.report === null) {
-    return run.hasTestFiles ? trouble(`${run.name}: has test files but left no report`) : { passed: 0, failed: 0, problems: [] };
+    return run.hasTestFiles
+      ? trouble(`${run.name}: has test files but left no report`)
+      : { passed: 0, failed: 0, problems: [] };
   }
   const report = parseReport(run.report);
   if (report === undefined) return trouble(`${run.name}: its report is not one that vitest writes`);
@@ -50,15 +54,22 @@ export function tallyProject(run: ProjectRun): Tally {
       else problems.push(`${run.name}: ${describeStatus(one.status)}: ${one.fullName}`);
     }
     const explained = file.assertionResults.some((one) => one.status !== 'passed');
-    if (file.status === 'failed' && !explained) problems.push(`${run.name}: did not load: ${file.name}: ${firstLine(file.message)}`);
-    else if (file.assertionResults.length === 0) problems.push(`${run.name}: ${file.name} has no test`);
+    if (file.status === 'failed' && !explained)
+      problems.push(`${run.name}: did not load: ${file.name}: ${firstLine(file.message)}`);
+    else if (file.assertionResults.length === 0)
+      problems.push(`${run.name}: ${file.name} has no test`);
   }
-  if (!report.success && problems.length === 0) problems.push(`${run.name}: an error outside of any test`);
-  if (run.hasTestFiles && report.testResults.length === 0) problems.push(`${run.name}: has test files but none ran`);
+  if (!report.success && problems.length === 0)
+    problems.push(`${run.name}: an error outside of any test`);
+  if (run.hasTestFiles && report.testResults.length === 0)
+    problems.push(`${run.name}: has test files but none ran`);
   return { passed, failed: problems.length, problems };
 }
 
-/** The sum over all packages. No test at all is a failure: it means that the run looked in the wrong place. */
+/**
+ * The sum over all packages. No test at all is a failure: it means that the run looked in the wrong
+ * place.
+ */
 export function tallyAll(runs: readonly ProjectRun[]): Tally {
   const sum = addTallies(runs.map(tallyProject));
   return sum.passed + sum.failed === 0 ? trouble('no test ran') : sum;
@@ -89,7 +100,9 @@ function firstLine(text: string | undefined): string {
 function parseReport(text: string): VitestReport | undefined {
   try {
     const value = JSON.parse(text) as Partial<VitestReport> | null;
-    return typeof value?.success === 'boolean' && Array.isArray(value.testResults) ? (value as VitestReport) : undefined;
+    return typeof value?.success === 'boolean' && Array.isArray(value.testResults)
+      ? (value as VitestReport)
+      : undefined;
   } catch {
     return undefined;
   }

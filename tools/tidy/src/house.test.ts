@@ -1,4 +1,6 @@
-/** The rules, applied to this workspace. Each rule's own test shows that it can fail; here none may. */
+/**
+ * The rules, applied to this workspace. Each rule's own test shows that it can fail; here none may.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +12,16 @@ import { checkLicences, LICENCE_TABLE } from './rules/licences.ts';
 import { checkFolders, checkForms, checkSize, FORMS } from './rules/limits.ts';
 import { checkPlatforms, checkResolved, type Lockfile } from './rules/lockfile.ts';
 import { checkPrivacy } from './rules/privacy.ts';
-import { listPackages, listPaths, mustRead, readSources, readText, ROOT, show, type Manifest } from './workspace.ts';
+import {
+  listPackages,
+  listPaths,
+  mustRead,
+  readSources,
+  readText,
+  ROOT,
+  show,
+  type Manifest,
+} from './workspace.ts';
 
 const paths = listPaths();
 const packages = listPackages(paths);
@@ -31,7 +42,15 @@ test('every manifest asks for siblings that the table allows', () => {
 });
 
 test('every package has the licence of its row and ships its text', () => {
-  expect(show(checkLicences(packages, (path) => (existsSync(join(ROOT, path)) ? mustRead(path) : undefined), LICENCE_TABLE))).toEqual([]);
+  expect(
+    show(
+      checkLicences(
+        packages,
+        (path) => (existsSync(join(ROOT, path)) ? mustRead(path) : undefined),
+        LICENCE_TABLE,
+      ),
+    ),
+  ).toEqual([]);
 });
 
 test('no file is too long and no line too wide', () => {
@@ -51,7 +70,9 @@ test('no folder has a name that says nothing', () => {
 });
 
 test('no file names a registry or a path of one machine', () => {
-  const registry = new URL(execFileSync('npm', ['config', 'get', 'registry'], { cwd: ROOT, encoding: 'utf8' }).trim()).hostname;
+  const registry = new URL(
+    execFileSync('npm', ['config', 'get', 'registry'], { cwd: ROOT, encoding: 'utf8' }).trim(),
+  ).hostname;
   const files = paths.flatMap((path) => {
     const text = readText(path);
     return text === undefined ? [] : [{ path, text }];
@@ -65,6 +86,10 @@ test('the lockfile has every platform and no host', () => {
 });
 
 test('every error code has its paragraph and every paragraph its code', () => {
-  const codes = CODE_UNIONS.flatMap(({ path, type }) => codesOf({ path, text: mustRead(path) }, type));
-  expect(show(checkCodes(codes, { path: 'docs/errors.md', text: mustRead('docs/errors.md') }))).toEqual([]);
+  const codes = CODE_UNIONS.flatMap(({ path, type }) =>
+    codesOf({ path, text: mustRead(path) }, type),
+  );
+  expect(
+    show(checkCodes(codes, { path: 'docs/errors.md', text: mustRead('docs/errors.md') })),
+  ).toEqual([]);
 });

@@ -30,7 +30,7 @@ test.each([
   "export type A = 'x' | 'y';",
   "// import a from 'x'",
   "const text = `import a from 'x'`;",
-  "throw new Error('import { a } from \"x\"');",
+  'throw new Error(\'import { a } from "x"\');',
   "export interface A { readonly from: 'x' }",
   'console.log(import.meta.url);',
 ])('%s imports nothing', (source) => {
@@ -38,7 +38,8 @@ test.each([
 });
 
 test('several imports keep their order and lines', () => {
-  const source = "import { a } from 'x';\n\nexport const k = 'from';\nexport { b } from './y.ts';\nvoid import('z');\n";
+  const source =
+    "import { a } from 'x';\n\nexport const k = 'from';\nexport { b } from './y.ts';\nvoid import('z');\n";
   expect(scanImports(source)).toEqual([
     { specifier: 'x', typeOnly: false, line: 1 },
     { specifier: './y.ts', typeOnly: false, line: 4 },
@@ -47,5 +48,10 @@ test('several imports keep their order and lines', () => {
 });
 
 test('a package name has one part, or two with a scope', () => {
-  expect([packageOf('@a/b/c'), packageOf('@a/b'), packageOf('x/y'), packageOf('x')]).toEqual(['@a/b', '@a/b', 'x', 'x']);
+  expect([packageOf('@a/b/c'), packageOf('@a/b'), packageOf('x/y'), packageOf('x')]).toEqual([
+    '@a/b',
+    '@a/b',
+    'x',
+    'x',
+  ]);
 });

@@ -28,7 +28,25 @@ test('comments are the other layer, also when strings look like them', () => {
 });
 
 test('both layers keep the length and the lines of any source', () => {
-  const pieces = fc.constantFrom("'", '"', '`', '${', '}', '{', '/', '//', '/*', '*/', '\\', '\n', 'a', ' ', '[', ']', '=');
+  const pieces = fc.constantFrom(
+    "'",
+    '"',
+    '`',
+    '${',
+    '}',
+    '{',
+    '/',
+    '//',
+    '/*',
+    '*/',
+    '\\',
+    '\n',
+    'a',
+    ' ',
+    '[',
+    ']',
+    '=',
+  );
   fc.assert(
     fc.property(fc.array(pieces, { maxLength: 40 }), (parts) => {
       const source = parts.join('');

@@ -1,8 +1,9 @@
 /**
- * Splits TypeScript into what is code and what is comment, without a parser: every character stays at its place, so that offsets and line
- * numbers found in one layer are true in the other. In `code` the comments and the insides of strings, templates and regular expressions
- * are blanks; in `comments` everything else is. The one thing that needs a guess is `/`: it starts a regular expression unless what
- * stands before it can end an expression.
+ * Splits TypeScript into what is code and what is comment, without a parser: every character stays
+ * at its place, so that offsets and line numbers found in one layer are true in the other. In
+ * `code` the comments and the insides of strings, templates and regular expressions are blanks; in
+ * `comments` everything else is. The one thing that needs a guess is `/`: it starts a regular
+ * expression unless what stands before it can end an expression.
  */
 
 /** Two texts of the length of the source. */
@@ -12,7 +13,8 @@ export interface Layers {
 }
 
 /** A word before `/` that cannot end an expression, so that a regular expression follows. */
-const BEFORE_REGEXP = /(?:^|[^\w$.])(?:return|typeof|case|in|of|do|else|void|delete|throw|new|await|yield|instanceof)$/;
+const BEFORE_REGEXP =
+  /(?:^|[^\w$.])(?:return|typeof|case|in|of|do|else|void|delete|throw|new|await|yield|instanceof)$/;
 
 const blank = (text: string): string => text.replace(/[^\n]/g, ' ');
 
@@ -95,7 +97,9 @@ class Splitter {
   }
 
   private restOfTemplate(): void {
-    this.takeBlank(this.endOf((char, index) => char === '`' || this.source.startsWith('${', index)));
+    this.takeBlank(
+      this.endOf((char, index) => char === '`' || this.source.startsWith('${', index)),
+    );
     if (this.source.startsWith('${', this.at)) {
       this.takeCode('${');
       this.templates.push(this.braces);

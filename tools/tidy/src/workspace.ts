@@ -1,6 +1,6 @@
 /**
- * What the rules look at: the packages with their manifests, and every file that git knows or would add. Rules take values, so that tests
- * can invent them.
+ * What the rules look at: the packages with their manifests, and every file that git knows or would
+ * add. Rules take values, so that tests can invent them.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -40,13 +40,21 @@ export interface Violation {
 
 /** Violations as sorted lines, so that a failing test shows all of them at once. */
 export function show(violations: readonly Violation[]): readonly string[] {
-  return violations.map(({ path, line, what }) => `${path}${line === undefined ? '' : `:${line}`}: ${what}`).toSorted();
+  return violations
+    .map(({ path, line, what }) => `${path}${line === undefined ? '' : `:${line}`}: ${what}`)
+    .toSorted();
 }
 
 /** Every path that git tracks, or would if asked to add all. */
 export function listPaths(): readonly string[] {
-  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8' });
-  return [...new Set(listed.split('\0'))].filter((path) => path !== '' && existsSync(join(ROOT, path)));
+  const listed = execFileSync(
+    'git',
+    ['ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+    { cwd: ROOT, encoding: 'utf8' },
+  );
+  return [...new Set(listed.split('\0'))].filter(
+    (path) => path !== '' && existsSync(join(ROOT, path)),
+  );
 }
 
 /** The text of a file, or undefined for one that is not text (it has a NUL in its first 8 KiB). */
@@ -69,10 +77,14 @@ export function listPackages(paths: readonly string[]): readonly Package[] {
 
 /** All TypeScript of the workspace. */
 export function readSources(paths: readonly string[]): readonly TextFile[] {
-  return paths.filter((path) => /\.[mc]?ts$/.test(path)).map((path) => ({ path, text: mustRead(path) }));
+  return paths
+    .filter((path) => /\.[mc]?ts$/.test(path))
+    .map((path) => ({ path, text: mustRead(path) }));
 }
 
 /** Whether a file exists only for tests: it is not published and may import more. */
 export function isTestFile(path: string): boolean {
-  return /\.(?:test|testlib)\.ts$/.test(path) || /^(?:packages|apps|tools)\/[^/]+\/test\//.test(path);
+  return (
+    /\.(?:test|testlib)\.ts$/.test(path) || /^(?:packages|apps|tools)\/[^/]+\/test\//.test(path)
+  );
 }

@@ -1,4 +1,7 @@
-/** The replay view as blocks, in the order in which a reader asks: the answer, what it rests on, who, what, when, and what would be left. */
+/**
+ * The replay view as blocks, in the order in which a reader asks: the answer, what it rests on,
+ * who, what, when, and what would be left.
+ */
 import { parseCpuList } from '@shootdown/machine';
 import type { CallKind } from '@shootdown/whatif';
 import { BAR, type Block, type Column, NO_BREAK } from '../blocks.ts';
@@ -13,7 +16,9 @@ const right = (title: string): Column => ({ title, align: 'right' });
 const CAUSES = 14;
 const ACCOUNTS = 16;
 
-/** One letter per kind, capitals for TLB work; a bucket shows the first of these that came in it. */
+/**
+ * One letter per kind, capitals for TLB work; a bucket shows the first of these that came in it.
+ */
 const LETTERS: readonly (readonly [CallKind, string, string])[] = [
   ['table-sync', 'P', 'page-table sync'],
   ['user-flush', 'U', 'user TLB flush'],
@@ -34,30 +39,46 @@ export function replayBlocks(view: ReplayView): readonly Block[] {
   if (lost !== null) blocks.push({ kind: 'warning', text: lost });
   if (view.input.unreadable.count > 0) {
     const { count, first } = view.input.unreadable;
-    blocks.push({ kind: 'warning', text: `${plural(count, 'place')} of the input could not be read; the first: ${first[0] ?? ''}` });
+    blocks.push({
+      kind: 'warning',
+      text: `${plural(count, 'place')} of the input could not be read; the first: ${first[0] ?? ''}`,
+    });
   }
   blocks.push({ kind: 'lead', lines: view.headline });
   blocks.push({ kind: 'lines', lines: factLines(view) });
   if (view.evidence.level === null) return [...blocks, ...noteBlocks(view)];
-  const target = view.isolated === '' ? 'all CPUs' : `CPU${view.accounts.length === 1 ? '' : 's'} ${view.isolated}`;
+  const target =
+    view.isolated === ''
+      ? 'all CPUs'
+      : `CPU${view.accounts.length === 1 ? '' : 's'} ${view.isolated}`;
   const isolated = view.isolated === '' ? [] : parseCpuList(view.isolated, null);
   if (view.matrix.length > 0) {
     const how = view.evidence.level === 'A' ? 'function calls queued' : 'calls seen';
-    blocks.push({ kind: 'heading', text: `Who interrupts whom (${how}; rows send, columns receive)` });
+    blocks.push({
+      kind: 'heading',
+      text: `Who interrupts whom (${how}; rows send, columns receive)`,
+    });
     blocks.push(matrixBlock(view.matrix, view.cpus, isolated));
   }
   if (view.causes.length > 0) {
-    blocks.push({ kind: 'heading', text: `What was sent to ${target}: ${plural(view.received.calls, 'call')}` });
+    blocks.push({
+      kind: 'heading',
+      text: `What was sent to ${target}: ${plural(view.received.calls, 'call')}`,
+    });
     blocks.push(causeTable(view));
   }
-  if (view.accounts.some((account) => account.when !== null && account.calls > 0)) blocks.push(...whenBlocks(view));
+  if (view.accounts.some((account) => account.when !== null && account.calls > 0))
+    blocks.push(...whenBlocks(view));
   if (view.evidence.level !== null && view.isolated !== '') {
     blocks.push({ kind: 'heading', text: 'What hit each isolated CPU' }, accountTable(view));
   }
   const row = tlbRowSentence(view, target);
   if (row !== null) blocks.push({ kind: 'warning', text: row });
   blocks.push(...flushBlocks(view));
-  blocks.push({ kind: 'heading', text: `What another design would leave (calls to ${target})` }, whatIfTable(view));
+  blocks.push(
+    { kind: 'heading', text: `What another design would leave (calls to ${target})` },
+    whatIfTable(view),
+  );
   blocks.push({
     kind: 'lines',
     lines: [
@@ -70,9 +91,12 @@ export function replayBlocks(view: ReplayView): readonly Block[] {
 
 function lostSentence({ lost }: ReplayView): string | null {
   if (lost.counted === 0 && lost.uncounted === 0) return null;
-  const cpus = lost.byCpu.map(({ cpu, events }) => `${thousands(events)} on CPU ${cpu}`).slice(0, 8);
+  const cpus = lost.byCpu
+    .map(({ cpu, events }) => `${thousands(events)} on CPU ${cpu}`)
+    .slice(0, 8);
   const where = cpus.length === 0 ? '' : ` (${cpus.join(', ')})`;
-  const more = lost.uncounted === 0 ? '' : `, and an unknown number in ${plural(lost.uncounted, 'place')}`;
+  const more =
+    lost.uncounted === 0 ? '' : `, and an unknown number in ${plural(lost.uncounted, 'place')}`;
   return `${plural(lost.counted, 'event')} lost${where}${more}: every count below is a lower bound.`;
 }
 
@@ -83,12 +107,20 @@ function factLines(view: ReplayView): readonly string[] {
     input.layout,
     input.kernel === null ? null : `Linux ${input.kernel}`,
     `${view.cpus} CPUs`,
-    view.window === null ? 'no events' : `${plural(view.records, 'event')} in ${seconds(view.window.length, view.unit)}`,
+    view.window === null
+      ? 'no events'
+      : `${plural(view.records, 'event')} in ${seconds(view.window.length, view.unit)}`,
     view.window === null ? null : `from ${timestamp(view.window.first, view.unit)}`,
     view.lost.counted + view.lost.uncounted === 0 ? 'no events lost' : null,
   ];
-  const lines = [facts.filter((fact) => fact !== null).map((fact) => fact.replaceAll(' ', NO_BREAK)).join(`${NO_BREAK}· `)];
-  if (view.evidence.level !== null) lines.push(`evidence ${view.evidence.level}: ${view.evidence.why}`);
+  const lines = [
+    facts
+      .filter((fact) => fact !== null)
+      .map((fact) => fact.replaceAll(' ', NO_BREAK))
+      .join(`${NO_BREAK}· `),
+  ];
+  if (view.evidence.level !== null)
+    lines.push(`evidence ${view.evidence.level}: ${view.evidence.why}`);
   const { matched } = view.evidence;
   if (matched !== null && view.received.calls > 0) {
     const { one, ambiguous, none } = matched;
@@ -114,24 +146,54 @@ function causeTable(view: ReplayView): Block {
   ]);
   const rest = view.causes.slice(CAUSES);
   if (rest.length > 0) {
-    rows.push([`${rest.length} more`, '', '', '', '', thousands(rest.reduce((sum, cause) => sum + cause.calls, 0)), '']);
+    rows.push([
+      `${rest.length} more`,
+      '',
+      '',
+      '',
+      '',
+      thousands(rest.reduce((sum, cause) => sum + cause.calls, 0)),
+      '',
+    ]);
   }
   const from = view.evidence.level === 'A' ? 'function' : 'seen as';
-  return { kind: 'table', columns: [left('task'), left('in'), left(from), left('what'), right('requests'), right('calls'), { title: '', align: 'bar' }], rows };
+  return {
+    kind: 'table',
+    columns: [
+      left('task'),
+      left('in'),
+      left(from),
+      left('what'),
+      right('requests'),
+      right('calls'),
+      { title: '', align: 'bar' },
+    ],
+    rows,
+  };
 }
 
 function whenBlocks(view: ReplayView): readonly Block[] {
   const shown = view.accounts.filter((account) => account.when !== null).slice(0, ACCOUNTS);
   const buckets = shown[0]?.when?.buckets ?? 1;
-  const lines = shown.map((account) => `CPU ${String(account.cpu).padStart(4)}  ${stripLetters(account)}`);
-  const used = LETTERS.filter(([kind]) => shown.some((account) => account.when?.byKind[kind] !== undefined));
+  const lines = shown.map(
+    (account) => `CPU ${String(account.cpu).padStart(4)}  ${stripLetters(account)}`,
+  );
+  const used = LETTERS.filter(([kind]) =>
+    shown.some((account) => account.when?.byKind[kind] !== undefined),
+  );
   const { window } = view;
   const end = window === null ? '' : `+${seconds(window.length, view.unit)}`;
   lines.push(`          ${'+0'.padEnd(buckets - end.length)}${end}`);
-  const width = window === null ? '' : ` (one column is ${seconds(Math.round(window.length / buckets), view.unit)})`;
+  const width =
+    window === null
+      ? ''
+      : ` (one column is ${seconds(Math.round(window.length / buckets), view.unit)})`;
   return [
     { kind: 'heading', text: `When each isolated CPU was called${width}` },
-    { kind: 'drawing', lines: [...lines, ...legend(used.map(([, letter, label]) => `${letter} ${label}`))] },
+    {
+      kind: 'drawing',
+      lines: [...lines, ...legend(used.map(([, letter, label]) => `${letter} ${label}`))],
+    },
   ];
 }
 
@@ -144,7 +206,10 @@ function legend(entries: readonly string[]): readonly string[] {
 
 function stripLetters({ when }: AccountView): string {
   if (when === null) return '';
-  return Array.from({ length: when.buckets }, (_, i) => LETTERS.find(([kind]) => (when.byKind[kind]?.[i] ?? 0) > 0)?.[1] ?? '·').join('');
+  return Array.from(
+    { length: when.buckets },
+    (_, i) => LETTERS.find(([kind]) => (when.byKind[kind]?.[i] ?? 0) > 0)?.[1] ?? '·',
+  ).join('');
 }
 
 function accountTable(view: ReplayView): Block {
@@ -163,8 +228,17 @@ function accountTable(view: ReplayView): Block {
       view.tlbRow.basis === 'at-least' ? `>= ${number(account.tlbRow)}` : number(account.tlbRow),
       account.ownTasks.length === 0 ? 'none seen' : account.ownTasks.join(', '),
     ]);
-  if (view.accounts.length > ACCOUNTS) rows.push([`${view.accounts.length - ACCOUNTS} more`, '', '', '', '', '', '', 'see -f json']);
-  const titles = ['cpu', 'interrupted', 'in handlers', 'longest', 'calls', 'of them TLB', 'TLB row'];
+  if (view.accounts.length > ACCOUNTS)
+    rows.push([`${view.accounts.length - ACCOUNTS} more`, '', '', '', '', '', '', 'see -f json']);
+  const titles = [
+    'cpu',
+    'interrupted',
+    'in handlers',
+    'longest',
+    'calls',
+    'of them TLB',
+    'TLB row',
+  ];
   return { kind: 'table', columns: [...titles.map(right), left('own tasks')], rows };
 }
 
@@ -174,14 +248,19 @@ function tlbRowSentence(view: ReplayView, target: string): string | null {
   const least = basis === 'at-least' ? 'at least ' : '';
   const shown = `/proc/interrupts would have shown ${least}${thousands(total)} in its TLB row for ${target}.`;
   const hidden = view.received.tlbCalls - (view.received.byKind['user-flush'] ?? 0);
-  if (view.evidence.level !== 'A' || hidden === 0) return `${shown} That row counts user flushes only.`;
+  if (view.evidence.level !== 'A' || hidden === 0)
+    return `${shown} That row counts user flushes only.`;
   const parts = (['flush-all', 'kernel-range', 'table-sync'] as const)
     .filter((kind) => (view.received.byKind[kind] ?? 0) > 0)
-    .map((kind) => plural(view.received.byKind[kind] ?? 0, KIND_WORDS[kind][0], KIND_WORDS[kind][1]));
+    .map((kind) =>
+      plural(view.received.byKind[kind] ?? 0, KIND_WORDS[kind][0], KIND_WORDS[kind][1]),
+    );
   return `${shown} That row counts user flushes only; the other TLB work (${parts.join(', ')}) is hidden in CAL.`;
 }
 
-const KIND_WORDS: Readonly<Record<'flush-all' | 'kernel-range' | 'table-sync', readonly [string, string]>> = {
+const KIND_WORDS: Readonly<
+  Record<'flush-all' | 'kernel-range' | 'table-sync', readonly [string, string]>
+> = {
   'flush-all': ['flush of everything', 'flushes of everything'],
   'kernel-range': ['kernel-range flush', 'kernel-range flushes'],
   'table-sync': ['page-table sync', 'page-table syncs'],
@@ -193,7 +272,9 @@ function flushBlocks(view: ReplayView): readonly Block[] {
   if (view.isolated !== '' && view.evidence.level === 'A') {
     const syncs = view.machine.byKind['table-sync'] ?? 0;
     const of = syncs === 0 ? '' : `, ${thousands(syncs)} of those page-table syncs`;
-    lines.push(`On the whole machine ${plural(view.machine.calls, 'call')} were queued, ${thousands(view.machine.tlbCalls)} of them TLB work${of}.`);
+    lines.push(
+      `On the whole machine ${plural(view.machine.calls, 'call')} were queued, ${thousands(view.machine.tlbCalls)} of them TLB work${of}.`,
+    );
   }
   if (requestsWithoutCall !== null && requests > 0) {
     lines.push(
@@ -203,7 +284,9 @@ function flushBlocks(view: ReplayView): readonly Block[] {
   }
   const idle = view.accounts.reduce((sum, account) => sum + (account.idleFlushes ?? 0), 0);
   if (idle > 0) {
-    lines.push(`${plural(idle, 'flush handler')} that ran here had nothing left to flush (generation reached already, or another address space).`);
+    lines.push(
+      `${plural(idle, 'flush handler')} that ran here had nothing left to flush (generation reached already, or another address space).`,
+    );
   }
   return lines.length === 0 ? [] : [{ kind: 'lines', lines }];
 }
@@ -214,14 +297,24 @@ function whatIfTable(view: ReplayView): Block {
     const show = (n: number): string => (sign && n < 0 ? `-${thousands(-n)}` : thousands(n));
     return value.min === value.max ? show(value.min) : `${show(value.min)} to ${show(value.max)}`;
   };
-  const rows = view.whatIf.map((row) => [row.title, range(row.calls, false), range(row.change, true), row.basis]);
-  return { kind: 'table', columns: [left('design'), right('calls'), right('change'), left('basis')], rows };
+  const rows = view.whatIf.map((row) => [
+    row.title,
+    range(row.calls, false),
+    range(row.change, true),
+    row.basis,
+  ]);
+  return {
+    kind: 'table',
+    columns: [left('design'), right('calls'), right('change'), left('basis')],
+    rows,
+  };
 }
 
 /** What each row of the table assumes, rows with the same words together. */
 function whatIfNotes(view: ReplayView): readonly string[] {
   const titles = new Map<string, string[]>();
-  for (const { title, note } of view.whatIf.slice(1)) titles.set(note, [...(titles.get(note) ?? []), title]);
+  for (const { title, note } of view.whatIf.slice(1))
+    titles.set(note, [...(titles.get(note) ?? []), title]);
   return [...titles].map(([note, rows]) => `${rows.join(', ')}: ${note}`);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The CPU x CPU matrix in at most 17 columns. Isolated CPUs, if they are few, keep a column each; the others share columns in equal ranges when there
- * are too many. Nobody reads 4096 x 4096 cells.
+ * The CPU x CPU matrix in at most 17 columns. Isolated CPUs, if they are few, keep a column each;
+ * the others share columns in equal ranges when there are too many. Nobody reads 4096 x 4096 cells.
  */
 import { formatCpuList } from '@shootdown/machine';
 import type { Block } from '../blocks.ts';
@@ -49,8 +49,12 @@ function short(calls: number): string {
 
 function groupsOf(cpus: number, isolated: readonly number[]): readonly Group[] {
   const marked = new Set(isolated);
-  const title = (members: readonly number[]): string => `${formatCpuList(members)}${members.every((cpu) => marked.has(cpu)) ? '*' : ''}`;
-  const group = (members: readonly number[]): Group => ({ title: title(members), cpus: new Set(members) });
+  const title = (members: readonly number[]): string =>
+    `${formatCpuList(members)}${members.every((cpu) => marked.has(cpu)) ? '*' : ''}`;
+  const group = (members: readonly number[]): Group => ({
+    title: title(members),
+    cpus: new Set(members),
+  });
   const all = Array.from({ length: cpus }, (_, cpu) => cpu);
   if (cpus <= COLUMNS) return all.map((cpu) => group([cpu]));
   const apart = isolated.length <= ISOLATED_APART ? isolated : [];
@@ -58,12 +62,21 @@ function groupsOf(cpus: number, isolated: readonly number[]): readonly Group[] {
   // The title of a range is about three times as wide as that of a CPU.
   const size = Math.ceil(others.length / (RANGES - Math.ceil(apart.length / 3)));
   const groups: Group[] = [];
-  for (let i = 0; i < others.length; i += size) groups.push(rangeGroup(others.slice(i, i + size), title));
-  return [...groups, ...apart.map((cpu) => group([cpu]))].toSorted((a, b) => Math.min(...a.cpus) - Math.min(...b.cpus));
+  for (let i = 0; i < others.length; i += size)
+    groups.push(rangeGroup(others.slice(i, i + size), title));
+  return [...groups, ...apart.map((cpu) => group([cpu]))].toSorted(
+    (a, b) => Math.min(...a.cpus) - Math.min(...b.cpus),
+  );
 }
 
-/** A range is named by its ends even where isolated CPUs were taken out of it: they have columns of their own. */
-function rangeGroup(members: readonly number[], title: (members: readonly number[]) => string): Group {
+/**
+ * A range is named by its ends even where isolated CPUs were taken out of it: they have columns of
+ * their own.
+ */
+function rangeGroup(
+  members: readonly number[],
+  title: (members: readonly number[]) => string,
+): Group {
   const first = members[0] ?? 0;
   const last = members.at(-1) ?? first;
   return { title: first === last ? title(members) : `${first}-${last}`, cpus: new Set(members) };

@@ -1,4 +1,7 @@
-/** The views of all shipped recordings: they fit the schema and 100 columns, and say what the issue of a quiet CPU needs said. */
+/**
+ * The views of all shipped recordings: they fit the schema and 100 columns, and say what the issue
+ * of a quiet CPU needs said.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { cpuId } from '@shootdown/machine';
@@ -17,26 +20,43 @@ async function viewOf(name: string, isolated: readonly number[]): Promise<Replay
   const bytes = readFileSync(new URL(name, FOLDER));
   const trace = await openTrace(bytesSource(name, bytes));
   const counts = await countReplay(trace, { isolated: isolated.map(cpuId) });
-  return replayView(counts, { toolVersion: '0.0.0', file: name, bytes: bytes.length, header: trace.header, kinds: CALL_KINDS });
+  return replayView(counts, {
+    toolVersion: '0.0.0',
+    file: name,
+    bytes: bytes.length,
+    header: trace.header,
+    kinds: CALL_KINDS,
+  });
 }
 
 describe.each(RECORDINGS)('%s', (name) => {
-  test.each([[[]], [[2, 3]]])('isolated %j: the view fits the published schema, and the text 100 columns', async (isolated) => {
-    const view = await viewOf(name, isolated);
-    const validate = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(replaySchema);
-    validate(JSON.parse(JSON.stringify(view)));
-    expect(validate.errors).toBeNull();
-    const lines = renderText(replayBlocks(view), PLAIN).split('\n');
-    expect(lines.filter((line) => line.length > 100)).toEqual([]);
-  });
+  test.each([[[]], [[2, 3]]])(
+    'isolated %j: the view fits the published schema, and the text 100 columns',
+    async (isolated) => {
+      const view = await viewOf(name, isolated);
+      const validate = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(
+        replaySchema,
+      );
+      validate(JSON.parse(JSON.stringify(view)));
+      expect(validate.errors).toBeNull();
+      const lines = renderText(replayBlocks(view), PLAIN).split('\n');
+      expect(lines.filter((line) => line.length > 100)).toEqual([]);
+    },
+  );
 });
 
-test.each(['isolated67', 'thp-collapse'])('%s: the trace.dat and the report text give the same view except for input', async (name) => {
-  const { input: dat, ...fromDat } = await viewOf(`qemu-6.12-${name}.v7-zstd.dat`, [6, 7]);
-  const { input: text, ...fromText } = await viewOf(`qemu-6.12-${name}.trace-cmd-report.txt.gz`, [6, 7]);
-  expect(JSON.stringify(fromText)).toBe(JSON.stringify(fromDat));
-  expect([dat.kind, text.kind]).toEqual(['trace.dat', 'trace-cmd-report']);
-});
+test.each(['isolated67', 'thp-collapse'])(
+  '%s: the trace.dat and the report text give the same view except for input',
+  async (name) => {
+    const { input: dat, ...fromDat } = await viewOf(`qemu-6.12-${name}.v7-zstd.dat`, [6, 7]);
+    const { input: text, ...fromText } = await viewOf(
+      `qemu-6.12-${name}.trace-cmd-report.txt.gz`,
+      [6, 7],
+    );
+    expect(JSON.stringify(fromText)).toBe(JSON.stringify(fromDat));
+    expect([dat.kind, text.kind]).toEqual(['trace.dat', 'trace-cmd-report']);
+  },
+);
 
 test('the headline answers: how often, how much of it TLB work, from whom', async () => {
   const { headline } = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
@@ -47,14 +67,20 @@ test('the headline answers: how often, how much of it TLB work, from whom', asyn
 });
 
 test('what /proc/interrupts would have shown, and what it hides', async () => {
-  const text = renderText(replayBlocks(await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7])), PLAIN).replaceAll(/\s+/g, ' ');
+  const text = renderText(
+    replayBlocks(await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7])),
+    PLAIN,
+  ).replaceAll(/\s+/g, ' ');
   expect(text).toContain('/proc/interrupts would have shown 62 in its TLB row for CPUs 6-7.');
   expect(text).toContain('(24 flushes of everything, 2 kernel-range flushes) is hidden in CAL');
 });
 
 test('losses are said before anything else', async () => {
   const view = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
-  const lossy: ReplayView = { ...view, lost: { counted: 1200, uncounted: 1, byCpu: [{ cpu: 3, events: 1200 }] } };
+  const lossy: ReplayView = {
+    ...view,
+    lost: { counted: 1200, uncounted: 1, byCpu: [{ cpu: 3, events: 1200 }] },
+  };
   expect(renderText(replayBlocks(lossy), PLAIN).replaceAll('\n  ', ' ')).toMatch(
     /^! 1,200 events lost \(1,200 on CPU 3\), and an unknown number in 1 place: every count below is a lower bound\./,
   );
@@ -73,18 +99,26 @@ test('a machine of 4096 CPUs is drawn in groups', async () => {
   const large: ReplayView = {
     ...view,
     cpus: 4096,
-    matrix: Array.from({ length: 4096 }, (_, from) => ({ from, to: (from + 1) % 4096, calls: 100 })),
+    matrix: Array.from({ length: 4096 }, (_, from) => ({
+      from,
+      to: (from + 1) % 4096,
+      calls: 100,
+    })),
   };
   const lines = renderText(replayBlocks(large), PLAIN).split('\n');
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
   const table = lines.slice(lines.findIndex((line) => line.startsWith('Who interrupts whom')) + 1);
   expect(table[0]).toMatch(/\b6\*\s+7\*/);
   // Every call is in the last column.
-  const total = table.slice(1, table.indexOf('')).reduce((sum, line) => sum + Number(line.trim().split(/\s+/).at(-1)), 0);
+  const total = table
+    .slice(1, table.indexOf(''))
+    .reduce((sum, line) => sum + Number(line.trim().split(/\s+/).at(-1)), 0);
   expect(total).toBe(409_600);
 });
 
 test('the kinds of the schema are the kinds of whatif', () => {
   const text = JSON.stringify(replaySchema);
-  expect(text).toContain(JSON.stringify(Object.keys(CALL_KINDS) satisfies readonly string[] as CallKind[]));
+  expect(text).toContain(
+    JSON.stringify(Object.keys(CALL_KINDS) satisfies readonly string[] as CallKind[]),
+  );
 });

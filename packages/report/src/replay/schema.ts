@@ -1,4 +1,7 @@
-/** The JSON Schema (2020-12) of ReplayView: what `shootdown schema` prints. A test holds it against real answers, unknown properties refused. */
+/**
+ * The JSON Schema (2020-12) of ReplayView: what `shootdown schema` prints. A test holds it against
+ * real answers, unknown properties refused.
+ */
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -14,11 +17,26 @@ const countsOrNull: Schema = { type: ['object', 'null'], additionalProperties: c
 
 /** An object with exactly these properties. */
 function object(properties: Readonly<Record<string, Schema>>, nullable = false): Schema {
-  return { type: nullable ? ['object', 'null'] : 'object', properties, required: Object.keys(properties), additionalProperties: false };
+  return {
+    type: nullable ? ['object', 'null'] : 'object',
+    properties,
+    required: Object.keys(properties),
+    additionalProperties: false,
+  };
 }
 
 const kind: Schema = {
-  enum: ['user-flush', 'flush-all', 'kernel-range', 'table-sync', 'text-patching', 'scheduler', 'rcu', 'membarrier', 'other'],
+  enum: [
+    'user-flush',
+    'flush-all',
+    'kernel-range',
+    'table-sync',
+    'text-patching',
+    'scheduler',
+    'rcu',
+    'membarrier',
+    'other',
+  ],
 };
 const range = object({ min: { type: 'integer' }, max: { type: 'integer' } }, true);
 
@@ -27,7 +45,8 @@ export const replaySchema: Schema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'urn:shootdown:replay:1',
   title: 'shootdown replay',
-  description: 'Who interrupts whom with TLB work, counted from a recorded trace. Times are microseconds, or ticks when unit is ticks.',
+  description:
+    'Who interrupts whom with TLB work, counted from a recorded trace. Times are microseconds, or ticks when unit is ticks.',
   ...object({
     schemaVersion: { const: 1 },
     command: { const: 'replay' },
@@ -49,8 +68,15 @@ export const replaySchema: Schema = {
     isolated: text,
     cpus: count,
     unit: { enum: ['us', 'ticks'] },
-    window: object({ first: { type: 'number' }, last: { type: 'number' }, length: { type: 'number' } }, true),
-    lost: object({ counted: count, uncounted: count, byCpu: list(object({ cpu: count, events: count })) }),
+    window: object(
+      { first: { type: 'number' }, last: { type: 'number' }, length: { type: 'number' } },
+      true,
+    ),
+    lost: object({
+      counted: count,
+      uncounted: count,
+      byCpu: list(object({ cpu: count, events: count })),
+    }),
     evidence: object({
       level: { enum: ['A', 'B', 'C', 'D', null] },
       why: text,
@@ -90,18 +116,28 @@ export const replaySchema: Schema = {
         tlbRow: countOrNull,
         idleFlushes: countOrNull,
         ownTasks: texts,
-        when: object({ buckets: count, byKind: { type: 'object', additionalProperties: list(count) } }, true),
+        when: object(
+          { buckets: count, byKind: { type: 'object', additionalProperties: list(count) } },
+          true,
+        ),
       }),
     ),
     tlbRow: object({ basis: { enum: ['counted', 'at-least', null] }, total: countOrNull }),
-    flushes: object({ byReason: list(count), requests: count, requestsWithoutCall: countOrNull, callsQueued: countOrNull }),
+    flushes: object({
+      byReason: list(count),
+      requests: count,
+      requestsWithoutCall: countOrNull,
+      callsQueued: countOrNull,
+    }),
     whatIf: list(
       object({
         id: text,
         title: text,
         calls: range,
         change: range,
-        basis: { enum: ['measured', 'counted from the trace', 'model', 'bounds', 'no data in this trace'] },
+        basis: {
+          enum: ['measured', 'counted from the trace', 'model', 'bounds', 'no data in this trace'],
+        },
         note: text,
       }),
     ),

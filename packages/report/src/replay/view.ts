@@ -1,6 +1,7 @@
 /**
- * The answer of `replay` as plain JSON: what `-f json` prints, what the schema describes, and all that the text, Markdown and HTML forms draw from. Two
- * files of one recording give equal views except for `input`.
+ * The answer of `replay` as plain JSON: what `-f json` prints, what the schema describes, and all
+ * that the text, Markdown and HTML forms draw from. Two files of one recording give equal views
+ * except for `input`.
  */
 import { formatCpuList } from '@shootdown/machine';
 import type { TraceHeader } from '@shootdown/trace';
@@ -60,7 +61,10 @@ export interface AccountView {
   readonly tlbRow: number | null;
   readonly idleFlushes: number | null;
   readonly ownTasks: readonly string[];
-  readonly when: { readonly buckets: number; readonly byKind: Readonly<Partial<Record<CallKind, readonly number[]>>> } | null;
+  readonly when: {
+    readonly buckets: number;
+    readonly byKind: Readonly<Partial<Record<CallKind, readonly number[]>>>;
+  } | null;
 }
 
 /** The view. */
@@ -74,7 +78,11 @@ export interface ReplayView {
   readonly isolated: string;
   readonly cpus: number;
   readonly unit: 'us' | 'ticks';
-  readonly window: { readonly first: number; readonly last: number; readonly length: number } | null;
+  readonly window: {
+    readonly first: number;
+    readonly last: number;
+    readonly length: number;
+  } | null;
   readonly lost: {
     readonly counted: number;
     readonly uncounted: number;
@@ -87,7 +95,11 @@ export interface ReplayView {
   readonly received: ReceivedView;
   /** Calls to all CPUs. */
   readonly machine: ReceivedView;
-  readonly matrix: readonly { readonly from: number; readonly to: number; readonly calls: number }[];
+  readonly matrix: readonly {
+    readonly from: number;
+    readonly to: number;
+    readonly calls: number;
+  }[];
   readonly causes: readonly CauseView[];
   readonly accounts: readonly AccountView[];
   readonly tlbRow: { readonly basis: 'counted' | 'at-least' | null; readonly total: number | null };
@@ -103,7 +115,10 @@ export interface ReplayView {
   readonly notes: readonly string[];
 }
 
-/** What the view needs beside the counts; the kinds are whatif's CALL_KINDS, handed over because this package imports only its types. */
+/**
+ * What the view needs beside the counts; the kinds are whatif's CALL_KINDS, handed over because
+ * this package imports only its types.
+ */
 export interface ReplayContext {
   readonly toolVersion: string;
   readonly file: string;
@@ -118,21 +133,19 @@ export function replayView(counts: ReplayCounts, context: ReplayContext): Replay
   const names = Object.keys(kinds) as CallKind[];
   const tlbOf = (byKind: Readonly<Partial<Record<CallKind, number>>>): number =>
     names.filter((kind) => kinds[kind].tlb).reduce((sum, kind) => sum + (byKind[kind] ?? 0), 0);
-  const accounts = counts.accounts.map(
-    (account): AccountView => ({
-      cpu: account.cpu,
-      calls: account.received.calls,
-      tlbCalls: tlbOf(account.received.byKind),
-      byKind: account.received.byKind,
-      callInterrupts: account.callInterrupts,
-      interrupts: account.interrupts,
-      inInterrupts: account.inInterrupts,
-      tlbRow: account.tlbRow,
-      idleFlushes: account.idleFlushes,
-      ownTasks: account.tasks,
-      when: account.strip === null ? null : whenView(account.strip, names),
-    }),
-  );
+  const accounts = counts.accounts.map((account): AccountView => ({
+    cpu: account.cpu,
+    calls: account.received.calls,
+    tlbCalls: tlbOf(account.received.byKind),
+    byKind: account.received.byKind,
+    callInterrupts: account.callInterrupts,
+    interrupts: account.interrupts,
+    inInterrupts: account.inInterrupts,
+    tlbRow: account.tlbRow,
+    idleFlushes: account.idleFlushes,
+    ownTasks: account.tasks,
+    when: account.strip === null ? null : whenView(account.strip, names),
+  }));
   const today = counts.received.calls;
   const view: Omit<ReplayView, 'headline'> = {
     schemaVersion: 1,
@@ -149,22 +162,38 @@ export function replayView(counts: ReplayCounts, context: ReplayContext): Replay
       resolutionNs: header.clock.resolution,
       buffers: header.buffers,
       notes: counts.status.notes,
-      unreadable: { count: counts.status.problemCount, first: counts.status.problems.map((problem) => problem.message) },
+      unreadable: {
+        count: counts.status.problemCount,
+        first: counts.status.problems.map((problem) => problem.message),
+      },
     },
     isolated: formatCpuList(counts.isolated),
     cpus: counts.cpus,
     unit: counts.unit,
-    window: counts.window === null ? null : { ...counts.window, length: counts.window.last - counts.window.first },
+    window:
+      counts.window === null
+        ? null
+        : { ...counts.window, length: counts.window.last - counts.window.first },
     lost: {
       counted: counts.lost.counted,
       uncounted: counts.lost.uncounted,
-      byCpu: [...counts.lost.byCpu].toSorted(([a], [b]) => a - b).map(([cpu, events]) => ({ cpu, events })),
+      byCpu: [...counts.lost.byCpu]
+        .toSorted(([a], [b]) => a - b)
+        .map(([cpu, events]) => ({ cpu, events })),
     },
     evidence: counts.evidence,
     records: counts.records,
     events: counts.events,
-    received: { calls: today, tlbCalls: tlbOf(counts.received.byKind), byKind: counts.received.byKind },
-    machine: { calls: counts.machine.calls, tlbCalls: tlbOf(counts.machine.byKind), byKind: counts.machine.byKind },
+    received: {
+      calls: today,
+      tlbCalls: tlbOf(counts.received.byKind),
+      byKind: counts.received.byKind,
+    },
+    machine: {
+      calls: counts.machine.calls,
+      tlbCalls: tlbOf(counts.machine.byKind),
+      byKind: counts.machine.byKind,
+    },
     matrix: counts.matrix,
     causes: counts.causes.map((cause) => ({
       task: cause.comm,
@@ -184,12 +213,16 @@ export function replayView(counts: ReplayCounts, context: ReplayContext): Replay
     accounts,
     tlbRow: {
       basis: counts.tlbRowBasis,
-      total: counts.tlbRowBasis === null ? null : accounts.reduce((sum, account) => sum + (account.tlbRow ?? 0), 0),
+      total:
+        counts.tlbRowBasis === null
+          ? null
+          : accounts.reduce((sum, account) => sum + (account.tlbRow ?? 0), 0),
     },
     flushes: counts.flushes,
     whatIf: counts.whatIf.map((row) => ({
       ...row,
-      change: row.calls === null ? null : { min: row.calls.min - today, max: row.calls.max - today },
+      change:
+        row.calls === null ? null : { min: row.calls.min - today, max: row.calls.max - today },
     })),
     notes: counts.notes,
   };
@@ -197,7 +230,10 @@ export function replayView(counts: ReplayCounts, context: ReplayContext): Replay
 }
 
 /** Only the kinds that occur: a strip of 72 zeros says nothing. */
-function whenView(strip: readonly (readonly number[])[], names: readonly CallKind[]): AccountView['when'] {
+function whenView(
+  strip: readonly (readonly number[])[],
+  names: readonly CallKind[],
+): AccountView['when'] {
   const byKind: Partial<Record<CallKind, readonly number[]>> = {};
   for (const [lane, kind] of names.entries()) {
     const row = strip.map((bucket) => bucket[lane] ?? 0);

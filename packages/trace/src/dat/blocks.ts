@@ -1,7 +1,7 @@
 /**
- * Where a CPU's ring-buffer pages come from: windows of the file, or chunks of it decompressed one at a time. Taking
- * a block is synchronous while the bytes are at hand; `fill` is awaited when they are not. Neither holds more than
- * one window and one block.
+ * Where a CPU's ring-buffer pages come from: windows of the file, or chunks of it decompressed one
+ * at a time. Taking a block is synchronous while the bytes are at hand; `fill` is awaited when they
+ * are not. Neither holds more than one window and one block.
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { DatFile } from './datFile.ts';
@@ -13,7 +13,10 @@ const MOST_CHUNK = 16 << 20;
 
 /** Pages in memory. */
 export interface PageBlock extends Block {
-  /** Where in the file the block is: the byte of an error in it. For a decompressed chunk every byte of it is the chunk's. */
+  /**
+   * Where in the file the block is: the byte of an error in it. For a decompressed chunk every byte
+   * of it is the chunk's.
+   */
   readonly byte: number;
   readonly exact: boolean;
   /** The file ends here although the extent does not. */
@@ -25,7 +28,10 @@ export type Taken = 'fill' | 'end' | PageBlock;
 
 /** One CPU's blocks, in order. */
 export interface BlockSource {
-  /** The next block. Throws TraceFormatError when it cannot be had; asked again, it goes on behind it. */
+  /**
+   * The next block. Throws TraceFormatError when it cannot be had; asked again, it goes on behind
+   * it.
+   */
   take(): Taken;
   fill(): Promise<void>;
 }
@@ -96,7 +102,11 @@ export class ChunkBlocks implements BlockSource {
       this.#left = this.#u32(0);
       this.#at += 4;
       if (this.#left > (this.#end - this.#at) / 8) {
-        throw this.#stop('ERR_TRACE_CORRUPT', `at most ${Math.floor((this.#end - this.#at) / 8)} chunks`, `${this.#left}`);
+        throw this.#stop(
+          'ERR_TRACE_CORRUPT',
+          `at most ${Math.floor((this.#end - this.#at) / 8)} chunks`,
+          `${this.#left}`,
+        );
       }
     }
     if (this.#left === 0) return 'end';
@@ -105,54 +115,100 @@ export class ChunkBlocks implements BlockSource {
     const size = this.#u32(4);
     const start = this.#at;
     const behind = start + 8 + packed;
-    if (behind > this.#end) throw this.#stop('ERR_TRACE_CORRUPT', `a chunk of at most ${this.#end - start - 8} bytes`, `${packed}`);
+    if (behind > this.#end)
+      throw this.#stop(
+        'ERR_TRACE_CORRUPT',
+        `a chunk of at most ${this.#end - start - 8} bytes`,
+        `${packed}`,
+      );
     const fault = this.#chunkFault(packed, size, start);
     if (fault === null && !this.#has(8 + packed)) return 'fill';
     this.#at = behind;
     this.#left--;
     if (fault !== null) throw fault;
     const from = start + 8 - this.#bytesStart;
-    const bytes = this.#file.decompress(this.#bytes.subarray(from, from + packed), size, start, 'a chunk of pages');
+    const bytes = this.#file.decompress(
+      this.#bytes.subarray(from, from + packed),
+      size,
+      start,
+      'a chunk of pages',
+    );
     return { bytes, view: viewOf(bytes), byte: start, exact: false, cut: false };
   }
 
   async fill(): Promise<void> {
     const start = this.#at;
-    this.#bytes = await this.#file.read(start, Math.min(Math.max(this.#needed, this.#window), this.#end - start));
+    this.#bytes = await this.#file.read(
+      start,
+      Math.min(Math.max(this.#needed, this.#window), this.#end - start),
+    );
     this.#bytesStart = start;
     this.#short = this.#bytes.length < this.#needed;
   }
 
-  /** Whether `length` bytes from #at are at hand. Throws when there are not as many in the file, or in this CPU's part of it. */
+  /**
+   * Whether `length` bytes from #at are at hand. Throws when there are not as many in the file, or
+   * in this CPU's part of it.
+   */
   #has(length: number): boolean {
-    if (this.#at + length <= this.#bytesStart + this.#bytes.length && this.#at >= this.#bytesStart) return true;
+    if (this.#at + length <= this.#bytesStart + this.#bytes.length && this.#at >= this.#bytesStart)
+      return true;
     this.#needed = length;
     if (this.#short || this.#at + length > this.#file.size) {
       throw this.#stop('ERR_TRACE_TRUNCATED', `${length} bytes of a chunk`, 'the end of the file');
     }
-    if (this.#at + length > this.#end) throw this.#stop('ERR_TRACE_CORRUPT', `${length} bytes of a chunk`, "the end of this CPU's data");
+    if (this.#at + length > this.#end)
+      throw this.#stop(
+        'ERR_TRACE_CORRUPT',
+        `${length} bytes of a chunk`,
+        "the end of this CPU's data",
+      );
     return false;
   }
 
   /** Sizes that no compressor would state. Such a chunk can be passed over unread. */
   #chunkFault(packed: number, size: number, start: number): TraceFormatError | null {
     if (size > MOST_CHUNK) {
-      return this.#file.error('ERR_TRACE_TOO_LARGE', start, `a chunk that makes at most ${MOST_CHUNK} bytes`, `${size}`);
+      return this.#file.error(
+        'ERR_TRACE_TOO_LARGE',
+        start,
+        `a chunk that makes at most ${MOST_CHUNK} bytes`,
+        `${size}`,
+      );
     }
     if (size === 0 || size % this.#pageSize !== 0) {
-      return this.#file.error('ERR_TRACE_CORRUPT', start, `a chunk of whole pages of ${this.#pageSize} bytes`, `${size} bytes`);
+      return this.#file.error(
+        'ERR_TRACE_CORRUPT',
+        start,
+        `a chunk of whole pages of ${this.#pageSize} bytes`,
+        `${size} bytes`,
+      );
     }
     // What does not compress grows by less than an eighth.
     const most = size + (size >> 3) + 1024;
-    return packed > most ? this.#file.error('ERR_TRACE_CORRUPT', start, `at most ${most} bytes that make ${size}`, `${packed}`) : null;
+    return packed > most
+      ? this.#file.error(
+          'ERR_TRACE_CORRUPT',
+          start,
+          `at most ${most} bytes that make ${size}`,
+          `${packed}`,
+        )
+      : null;
   }
 
   #u32(offset: number): number {
-    return viewOf(this.#bytes).getUint32(this.#at - this.#bytesStart + offset, this.#file.littleEndian);
+    return viewOf(this.#bytes).getUint32(
+      this.#at - this.#bytesStart + offset,
+      this.#file.littleEndian,
+    );
   }
 
   /** The rest of this CPU cannot be found any more. */
-  #stop(code: 'ERR_TRACE_CORRUPT' | 'ERR_TRACE_TRUNCATED', expected: string, found: string): TraceFormatError {
+  #stop(
+    code: 'ERR_TRACE_CORRUPT' | 'ERR_TRACE_TRUNCATED',
+    expected: string,
+    found: string,
+  ): TraceFormatError {
     const error = this.#file.error(code, this.#at, expected, found);
     this.#left = 0;
     return error;

@@ -1,11 +1,12 @@
 /**
- * One CPU's records in one buffer, in order. A ring-buffer page is a timestamp, the number of bytes in use, and
- * events that each begin with a word of 5 bits of type and 27 bits of time since the event before
- * (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c). The stream stands on one record at a time and moves
- * without allocating.
+ * One CPU's records in one buffer, in order. A ring-buffer page is a timestamp, the number of bytes
+ * in use, and events that each begin with a word of 5 bits of type and 27 bits of time since the
+ * event before (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c). The stream stands on one
+ * record at a time and moves without allocating.
  *
- * Times are numbers relative to the trace's origin: a page's timestamp is subtracted as a BigInt once per page, the
- * deltas inside are added as numbers, and a sum past 2^53 is damage (104 days after the first record).
+ * Times are numbers relative to the trace's origin: a page's timestamp is subtracted as a BigInt
+ * once per page, the deltas inside are added as numbers, and a sum past 2^53 is damage (104 days
+ * after the first record).
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { BlockSource, PageBlock } from './blocks.ts';
@@ -36,7 +37,10 @@ export type Advanced = 'record' | 'fill' | 'end';
 /** The records of one CPU. */
 export class CpuStream {
   readonly cpu: number;
-  /** The current record: its time, its block, and where in the block it lies. Valid after `advance` said 'record'. */
+  /**
+   * The current record: its time, its block, and where in the block it lies. Valid after `advance`
+   * said 'record'.
+   */
   time = 0;
   block: PageBlock;
   start = 0;
@@ -59,7 +63,13 @@ export class CpuStream {
     this.#blocks = blocks;
     this.#littleEndian = options.file.littleEndian;
     const nothing = new Uint8Array(0);
-    this.block = { bytes: nothing, view: new DataView(nothing.buffer), byte: 0, exact: true, cut: false };
+    this.block = {
+      bytes: nothing,
+      view: new DataView(nothing.buffer),
+      byte: 0,
+      exact: true,
+      cut: false,
+    };
     this.#page = -options.pageSize;
   }
 
@@ -69,9 +79,19 @@ export class CpuStream {
   }
 
   /** An error in the current block, at `at` of it. */
-  error(code: 'ERR_TRACE_CORRUPT' | 'ERR_TRACE_TRUNCATED', at: number, expected: string, found: string): TraceFormatError {
+  error(
+    code: 'ERR_TRACE_CORRUPT' | 'ERR_TRACE_TRUNCATED',
+    at: number,
+    expected: string,
+    found: string,
+  ): TraceFormatError {
     const { byte, exact } = this.block;
-    return this.#o.file.error(code, exact ? byte + at : byte, expected, `${found} (CPU ${this.cpu})`);
+    return this.#o.file.error(
+      code,
+      exact ? byte + at : byte,
+      expected,
+      `${found} (CPU ${this.cpu})`,
+    );
   }
 
   /** Moves to the next record. */
@@ -85,7 +105,10 @@ export class CpuStream {
       const at = this.#at;
       const { view } = this.block;
       if (at + 4 > this.#pageEnd) {
-        this.#leavePage('an event of at least 4 bytes', `${this.#pageEnd - at} at the end of a page`);
+        this.#leavePage(
+          'an event of at least 4 bytes',
+          `${this.#pageEnd - at} at the end of a page`,
+        );
         continue;
       }
       const word = view.getUint32(at, this.#littleEndian);
@@ -94,7 +117,10 @@ export class CpuStream {
       if (type > 0 && type < PADDING) {
         const next = at + 4 + type * 4;
         if (next > this.#pageEnd) {
-          this.#leavePage(`an event of ${type * 4 + 4} bytes`, `${this.#pageEnd - at} up to the end of the page's data`);
+          this.#leavePage(
+            `an event of ${type * 4 + 4} bytes`,
+            `${this.#pageEnd - at} up to the end of the page's data`,
+          );
           continue;
         }
         this.time += delta;
@@ -109,13 +135,21 @@ export class CpuStream {
         continue;
       }
       if (at + 8 > this.#pageEnd) {
-        this.#leavePage('an event of at least 8 bytes', `${this.#pageEnd - at} at the end of a page`);
+        this.#leavePage(
+          'an event of at least 8 bytes',
+          `${this.#pageEnd - at} at the end of a page`,
+        );
         continue;
       }
       const second = view.getUint32(at + 4, this.#littleEndian);
       if (type === TIME_EXTEND || type === TIME_STAMP) {
         this.#at = at + 8;
-        this.#setTime(type === TIME_EXTEND ? this.time + delta + second * 0x800_0000 : this.#stamp(delta, second), at);
+        this.#setTime(
+          type === TIME_EXTEND
+            ? this.time + delta + second * 0x800_0000
+            : this.#stamp(delta, second),
+          at,
+        );
         continue;
       }
       // Type 0, or a discarded event: the second word is a length that counts itself.
@@ -142,10 +176,18 @@ export class CpuStream {
 
   #setTime(time: number, at: number): void {
     if (time >= this.time && time <= Number.MAX_SAFE_INTEGER) this.time = time;
-    else this.#leavePage('a time not before the last and within 104 days', `${time} after the origin`, at);
+    else
+      this.#leavePage(
+        'a time not before the last and within 104 days',
+        `${time} after the origin`,
+        at,
+      );
   }
 
-  /** The rest of the page makes no sense; if it is the last of a file that was cut, that is said at the end of the block. */
+  /**
+   * The rest of the page makes no sense; if it is the last of a file that was cut, that is said at
+   * the end of the block.
+   */
   #leavePage(expected: string, found: string, at: number = this.#at): void {
     this.#at = this.#pageEnd;
     if (!this.#partial) this.#o.onProblem(this.error('ERR_TRACE_CORRUPT', at, expected, found));
@@ -172,7 +214,14 @@ export class CpuStream {
       const last = this.block;
       if (last.cut) {
         this.block = { ...last, cut: false };
-        this.#o.onProblem(this.error('ERR_TRACE_TRUNCATED', last.bytes.length, "more of this CPU's pages", 'the end of the file'));
+        this.#o.onProblem(
+          this.error(
+            'ERR_TRACE_TRUNCATED',
+            last.bytes.length,
+            "more of this CPU's pages",
+            'the end of the file',
+          ),
+        );
       }
       let taken;
       try {
@@ -194,40 +243,64 @@ export class CpuStream {
     const page = this.#page;
     this.#at = this.#pageEnd = page;
     this.#partial = length < pageSize && this.block.cut;
-    if (length < pageSize && !this.block.cut) return this.#leavePage(`whole pages of ${pageSize} bytes`, `${length} at the end`);
+    if (length < pageSize && !this.block.cut)
+      return this.#leavePage(`whole pages of ${pageSize} bytes`, `${length} at the end`);
     if (length < layout.data) return;
     const commit = this.#commit(page);
     const used = commit & Commit.bytes;
-    if (used > pageSize - layout.data) return this.#leavePage(`a page with at most ${pageSize - layout.data} bytes in use`, `${used}`);
+    if (used > pageSize - layout.data)
+      return this.#leavePage(
+        `a page with at most ${pageSize - layout.data} bytes in use`,
+        `${used}`,
+      );
     if (commit & Commit.missed) this.#countMissed(commit, page + layout.data + used, page + length);
     if (used === 0) return;
     const time = this.#timestamp(page);
     if (time < this.time || time > Number.MAX_SAFE_INTEGER) {
-      const expected = "a page that begins after this CPU's last record, and within 104 days of the first";
+      const expected =
+        "a page that begins after this CPU's last record, and within 104 days of the first";
       return this.#leavePage(expected, `a page ${time} after the origin`);
     }
     if (this.#isAhead(time, page + pageSize)) {
-      return this.#leavePage('a page that begins before the next one', `a page ${time} after the origin`);
+      return this.#leavePage(
+        'a page that begins before the next one',
+        `a page ${time} after the origin`,
+      );
     }
     this.time = time;
     this.#at = page + layout.data;
     this.#pageEnd = Math.min(this.#at + used, page + length);
   }
 
-  /** A damaged timestamp that lies ahead would make all later pages look late. The page behind it tells. */
+  /**
+   * A damaged timestamp that lies ahead would make all later pages look late. The page behind it
+   * tells.
+   */
   #isAhead(time: number, next: number): boolean {
-    if (next + this.#o.pageSize > this.block.bytes.length || (this.#commit(next) & Commit.bytes) === 0) return false;
+    if (
+      next + this.#o.pageSize > this.block.bytes.length ||
+      (this.#commit(next) & Commit.bytes) === 0
+    )
+      return false;
     const nextTime = this.#timestamp(next);
     return nextTime < time && nextTime >= this.time;
   }
 
   #timestamp(page: number): number {
-    return Number(this.block.view.getBigUint64(page + this.#o.layout.timestamp, this.#littleEndian) - this.#o.origin);
+    return Number(
+      this.block.view.getBigUint64(page + this.#o.layout.timestamp, this.#littleEndian) -
+        this.#o.origin,
+    );
   }
 
   /** The low word of `commit`. */
   #commit(page: number): number {
-    return lowWord(this.block.view, page + this.#o.layout.commit, this.#o.layout.commitSize, this.#littleEndian);
+    return lowWord(
+      this.block.view,
+      page + this.#o.layout.commit,
+      this.#o.layout.commitSize,
+      this.#littleEndian,
+    );
   }
 
   #countMissed(commit: number, at: number, pageEnd: number): void {
@@ -236,10 +309,14 @@ export class CpuStream {
       this.missedUncounted++;
       return;
     }
-    const high = size === 8 ? this.block.view.getUint32(at + (this.#littleEndian ? 4 : 0), this.#littleEndian) : 0;
+    const high =
+      size === 8
+        ? this.block.view.getUint32(at + (this.#littleEndian ? 4 : 0), this.#littleEndian)
+        : 0;
     // More than 2^53 events is not a number of events.
     if (high >= 0x20_0000) this.missedUncounted++;
-    else this.missed += high * 0x1_0000_0000 + lowWord(this.block.view, at, size, this.#littleEndian);
+    else
+      this.missed += high * 0x1_0000_0000 + lowWord(this.block.view, at, size, this.#littleEndian);
   }
 }
 

@@ -1,11 +1,14 @@
 /**
- * A trace.dat being read: its bytes, its byte order and the errors that point into it. Every number in it is
- * somebody's claim until it is bounded.
+ * A trace.dat being read: its bytes, its byte order and the errors that point into it. Every number
+ * in it is somebody's claim until it is bounded.
  */
 import { type TraceErrorCode, TraceFormatError } from '../errors.ts';
 import type { ByteSource, Codecs } from '../source.ts';
 
-/** A source with random access, which a trace.dat needs: its directory stands at the end, its CPUs side by side. */
+/**
+ * A source with random access, which a trace.dat needs: its directory stands at the end, its CPUs
+ * side by side.
+ */
 export type RandomAccessSource = ByteSource & Required<Pick<ByteSource, 'read'>>;
 
 /** A compressed piece of a trace.dat, of the compressor that its header names. */
@@ -28,8 +31,20 @@ export class DatFile {
   }
 
   /** An error at `byte`. */
-  error(code: TraceErrorCode, byte: number, expected: string, found: string, hint?: string): TraceFormatError {
-    return new TraceFormatError(this.source.name, { code, at: { byte }, expected, found, ...(hint === undefined ? {} : { hint }) });
+  error(
+    code: TraceErrorCode,
+    byte: number,
+    expected: string,
+    found: string,
+    hint?: string,
+  ): TraceFormatError {
+    return new TraceFormatError(this.source.name, {
+      code,
+      at: { byte },
+      expected,
+      found,
+      ...(hint === undefined ? {} : { hint }),
+    });
   }
 
   /** Up to `length` bytes from `offset`; fewer only at the end of the file. */
@@ -42,13 +57,23 @@ export class DatFile {
   decompress(data: Uint8Array, size: number, byte: number, what: string): Uint8Array {
     const kind = this.compression;
     if (kind === 'none') {
-      throw this.error('ERR_TRACE_CORRUPT', byte, `${what} as it is, for the file names no compressor`, 'compressed data');
+      throw this.error(
+        'ERR_TRACE_CORRUPT',
+        byte,
+        `${what} as it is, for the file names no compressor`,
+        'compressed data',
+      );
     }
     try {
       return this.codecs[kind](data, size);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw this.error('ERR_TRACE_CORRUPT', byte, `${what}, ${size} bytes compressed by ${kind}`, `data that does not decompress (${why})`);
+      throw this.error(
+        'ERR_TRACE_CORRUPT',
+        byte,
+        `${what}, ${size} bytes compressed by ${kind}`,
+        `data that does not decompress (${why})`,
+      );
     }
   }
 }

@@ -1,4 +1,7 @@
-/** The records of a trace.dat: all CPUs of all buffers, merged by time, in batches made without waiting while the bytes are at hand. */
+/**
+ * The records of a trace.dat: all CPUs of all buffers, merged by time, in batches made without
+ * waiting while the bytes are at hand.
+ */
 import { assert, Context, cpuId, nanoseconds } from '@shootdown/machine';
 import type { TraceFormatError } from '../errors.ts';
 import type { RecordedRecord } from '../events/shapes.ts';
@@ -56,26 +59,38 @@ export class DatRecords {
     if (this.#batch.length > 0) yield this.#hand();
   }
 
-  /** Makes records until the batch is full, all streams have ended, or the first stream needs bytes: then true. */
+  /**
+   * Makes records until the batch is full, all streams have ended, or the first stream needs bytes:
+   * then true.
+   */
   #run(): boolean {
     const heap = this.#heap;
     const batch = this.#batch;
     const { events, tasks, littleEndian } = this.#parts;
     const { common } = events;
-    for (let stream = heap.first; stream !== undefined && batch.length < BATCH; stream = heap.first) {
+    for (
+      let stream = heap.first;
+      stream !== undefined && batch.length < BATCH;
+      stream = heap.first
+    ) {
       const { block, start, end } = stream;
       const { view } = block;
-      if (end - start < common.length) this.#fault(stream, `a record of at least ${common.length} bytes`, `${end - start}`);
+      if (end - start < common.length)
+        this.#fault(stream, `a record of at least ${common.length} bytes`, `${end - start}`);
       else {
         const decoder = events.decoder(view.getUint16(start + common.type, littleEndian));
-        if (end - start < decoder.minLength) this.#fault(stream, `a record of at least ${decoder.minLength} bytes`, `${end - start}`);
+        if (end - start < decoder.minLength)
+          this.#fault(stream, `a record of at least ${decoder.minLength} bytes`, `${end - start}`);
         else {
           try {
             batch.push({
               time: nanoseconds(stream.time),
               cpu: cpuId(stream.cpu),
               task: tasks.get(view.getInt32(start + common.pid, littleEndian)),
-              context: contextOf(view.getUint8(start + common.flags), view.getUint8(start + common.preemptCount)),
+              context: contextOf(
+                view.getUint8(start + common.flags),
+                view.getUint8(start + common.preemptCount),
+              ),
               event: decoder.decode(block, start, end),
             });
           } catch (fault) {
@@ -117,6 +132,8 @@ async function standOnRecord(stream: CpuStream): Promise<boolean> {
 const FLAGS: readonly (readonly [number, number])[] = [
   [0x01, Context.irqsOff],
   [0x04, Context.needResched],
+  // Only the preempt count's bit is set: `p` in text.
+  [0x20, Context.needResched],
   [0x08, Context.hardirq],
   [0x10, Context.softirq],
   [0x40, Context.nmi],
@@ -127,7 +144,14 @@ const CONTEXT_OF_FLAGS: Uint8Array = Uint8Array.from({ length: 256 }, (_, flags)
   FLAGS.reduce((context, [flag, bit]) => ((flags & flag) === 0 ? context : context | bit), 0),
 );
 
-/** common_preempt_count holds the depth of disabled preemption in its low half and that of disabled migration in its high half. */
+/**
+ * common_preempt_count holds the depth of disabled preemption in its low half and that of disabled
+ * migration in its high half.
+ */
 function contextOf(flags: number, count: number): number {
-  return (CONTEXT_OF_FLAGS[flags] as number) | ((count & 15) << Context.preemptDepthShift) | ((count >> 4) << Context.migrateDisableShift);
+  return (
+    (CONTEXT_OF_FLAGS[flags] as number) |
+    ((count & 15) << Context.preemptDepthShift) |
+    ((count >> 4) << Context.migrateDisableShift)
+  );
 }

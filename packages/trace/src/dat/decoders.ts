@@ -1,7 +1,7 @@
 /**
- * One decoder per event type, made from the type's format when its first record comes by. An event with a shape
- * (events/kinds.ts) gets it if its format has the fields that the shape needs; otherwise it is `other`, like every
- * event that nobody asks about.
+ * One decoder per event type, made from the type's format when its first record comes by. An event
+ * with a shape (events/kinds.ts) gets it if its format has the fields that the shape needs;
+ * otherwise it is `other`, like every event that nobody asks about.
  */
 import { type CpuId, virtAddr } from '@shootdown/machine';
 import { kindOf } from '../events/kinds.ts';
@@ -9,9 +9,21 @@ import type { ArmIpi, CsdFunction, IpiSend, PageFault, RecordedEvent } from '../
 import type { EventFormat, Field } from './eventFormat.ts';
 import { DatPayload } from './payload.ts';
 import type { SymbolTable } from './symbolTable.ts';
-import { type Abi, type Block, checkCpu, cpusOfMask, locate, type NumberReader, numberReader, type Span, StringPool } from './values.ts';
+import {
+  type Abi,
+  type Block,
+  checkCpu,
+  cpusOfMask,
+  locate,
+  type NumberReader,
+  numberReader,
+  type Span,
+  StringPool,
+} from './values.ts';
 
-/** Makes the event of the record that lies in `block` from `start` to `end`. May throw RecordFault. */
+/**
+ * Makes the event of the record that lies in `block` from `start` to `end`. May throw RecordFault.
+ */
 export type Decode = (block: Block, start: number, end: number) => RecordedEvent;
 
 /** A decoder and what it may rely on. */
@@ -57,7 +69,11 @@ class Compiler {
     const { name } = format;
     const { abi } = this.#context;
     this.minLength = 0;
-    return (block, start, end) => ({ kind: 'other', name, payload: new DatPayload(format, abi, block, start, end) });
+    return (block, start, end) => ({
+      kind: 'other',
+      name,
+      payload: new DatPayload(format, abi, block, start, end),
+    });
   }
 
   typed(): Decode | null {
@@ -99,7 +115,12 @@ class Compiler {
     const pages = this.#number('pages', true);
     const reason = this.#number('reason');
     if (pages === null || reason === null) return null;
-    return ({ view }, start) => ({ kind: 'tlb_flush', name: 'tlb_flush', pages: pages(view, start), reason: reason(view, start) });
+    return ({ view }, start) => ({
+      kind: 'tlb_flush',
+      name: 'tlb_flush',
+      pages: pages(view, start),
+      reason: reason(view, start),
+    });
   }
 
   #csdQueueCpu(): Decode | null {
@@ -122,7 +143,12 @@ class Compiler {
     const func = this.#symbol('func');
     const csd = this.#number('csd');
     if (func === null || csd === null) return null;
-    return (block, start, end) => ({ kind, name: kind, func: func(block, start, end), csd: virtAddr(csd(block.view, start)) });
+    return (block, start, end) => ({
+      kind,
+      name: kind,
+      func: func(block, start, end),
+      csd: virtAddr(csd(block.view, start)),
+    });
   }
 
   #ipiSend(name: IpiSend['name']): Decode | null {
@@ -141,10 +167,16 @@ class Compiler {
 
   #armIpi(kind: ArmIpi['kind']): Decode | null {
     const none: readonly CpuId[] = [];
-    const targets: CpusReader | null = kind === 'ipi_raise' ? this.#cpuMask('target_cpus') : () => none;
+    const targets: CpusReader | null =
+      kind === 'ipi_raise' ? this.#cpuMask('target_cpus') : () => none;
     const reason = this.#string('reason');
     if (targets === null || reason === null) return null;
-    return (block, start, end) => ({ kind, name: kind, targets: targets(block, start, end), reason: reason(block, start, end) });
+    return (block, start, end) => ({
+      kind,
+      name: kind,
+      targets: targets(block, start, end),
+      reason: reason(block, start, end),
+    });
   }
 
   #vector(kind: 'vector_entry' | 'vector_exit'): Decode | null {
@@ -235,7 +267,10 @@ class Compiler {
     return field === null ? null : numberReader(field, this.#context.abi, signed ?? field.signed);
   }
 
-  /** A code address, as the name of its function; as hex digits when the recording has no name for it. */
+  /**
+   * A code address, as the name of its function; as hex digits when the recording has no name for
+   * it.
+   */
   #symbol(name: string): TextReader | null {
     const value = this.#number(name);
     if (value === null) return null;
@@ -248,7 +283,8 @@ class Compiler {
     const { offset = 0, size = 0 } = this.#fields.get(name) ?? {};
     const le = this.#context.abi.littleEndian;
     return ({ view }, start) => {
-      const value = size === 8 ? view.getBigUint64(start + offset, le) : view.getUint32(start + offset, le);
+      const value =
+        size === 8 ? view.getBigUint64(start + offset, le) : view.getUint32(start + offset, le);
       return `0x${value.toString(16)}`;
     };
   }
@@ -274,7 +310,10 @@ class Compiler {
     };
   }
 
-  /** An array of characters, in the record or by __data_loc; or the address of a string that printk_formats lists. */
+  /**
+   * An array of characters, in the record or by __data_loc; or the address of a string that
+   * printk_formats lists.
+   */
   #string(name: string): TextReader | null {
     const field = this.#field(name);
     if (field === null) return null;

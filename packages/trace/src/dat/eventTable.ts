@@ -1,4 +1,7 @@
-/** All event types of one file: their formats by type id, a decoder for each that occurs, and where the fields common to all events lie. */
+/**
+ * All event types of one file: their formats by type id, a decoder for each that occurs, and where
+ * the fields common to all events lie.
+ */
 import type { RecordedEvent } from '../events/shapes.ts';
 import type { DatFile } from './datFile.ts';
 import { compileDecoder, type DecodeContext, type EventDecoder } from './decoders.ts';
@@ -32,7 +35,8 @@ export class EventTable {
   constructor(container: DatContainer, abi: Abi) {
     for (const { system, text } of container.formats) {
       const found = formatId(text);
-      if (found !== null && found.id < TYPES && !this.#texts.has(found.id)) this.#texts.set(found.id, { system, text, name: found.name });
+      if (found !== null && found.id < TYPES && !this.#texts.has(found.id))
+        this.#texts.set(found.id, { system, text, name: found.name });
     }
     this.#context = {
       abi,
@@ -40,17 +44,25 @@ export class EventTable {
       strings: printkStrings(container.printk, abi),
       pool: new StringPool(),
     };
-    this.common = commonFields(container.file, this.#texts.keys().map((id) => this.#format(id)));
+    this.common = commonFields(
+      container.file,
+      this.#texts.keys().map((id) => this.#format(id)),
+    );
   }
 
-  /** The decoder of type `id`. A type without a format gets one too: such records are counted, and said so in the notes. */
+  /**
+   * The decoder of type `id`. A type without a format gets one too: such records are counted, and
+   * said so in the notes.
+   */
   decoder(id: number): EventDecoder {
     return (this.#decoders[id] ??= this.#make(id));
   }
 
   /** What there is to say about types without a format. */
   notes(): string[] {
-    return [...this.#unknown.values()].map(({ id, count }) => `${count} records of event type ${id}, which the file does not describe`);
+    return [...this.#unknown.values()].map(
+      ({ id, count }) => `${count} records of event type ${id}, which the file does not describe`,
+    );
   }
 
   #make(id: number): EventDecoder {
@@ -85,9 +97,20 @@ function commonFields(file: DatFile, formats: Iterable<EventFormat | null>): Com
     const preemptCount = ofSize(byName.get('common_preempt_count'), 1);
     const pid = ofSize(byName.get('common_pid'), 4);
     if (type === null || flags === null || preemptCount === null || pid === null) continue;
-    return { type, flags, preemptCount, pid, length: Math.max(type + 2, flags + 1, preemptCount + 1, pid + 4) };
+    return {
+      type,
+      flags,
+      preemptCount,
+      pid,
+      length: Math.max(type + 2, flags + 1, preemptCount + 1, pid + 4),
+    };
   }
-  throw file.error('ERR_TRACE_CORRUPT', 0, 'an event format with common_type, common_flags, common_preempt_count and common_pid', 'none');
+  throw file.error(
+    'ERR_TRACE_CORRUPT',
+    0,
+    'an event format with common_type, common_flags, common_preempt_count and common_pid',
+    'none',
+  );
 }
 
 function ofSize(field: Field | undefined, size: number): number | null {
@@ -103,7 +126,10 @@ function printkStrings(text: Uint8Array, abi: Abi): Map<number, string> {
     const found = line.length < 4096 ? PRINTK_LINE.exec(line) : null;
     if (found === null) continue;
     const address = BigInt(`0x${found[1] as string}`);
-    strings.set(Number(abi.longSize === 8 ? BigInt.asIntN(64, address) : address), found[2] as string);
+    strings.set(
+      Number(abi.longSize === 8 ? BigInt.asIntN(64, address) : address),
+      found[2] as string,
+    );
   }
   return strings;
 }

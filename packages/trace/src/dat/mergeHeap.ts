@@ -1,7 +1,8 @@
 /**
- * The streams that stand on a record, earliest first. Ties go to the stream that was given first: the main buffer
- * before others, low CPUs before high ones, which is the order in which trace-cmd report prints them. A binary heap,
- * for the earliest stream moves on by a little and mostly stays first.
+ * The streams that stand on a record, earliest first. Ties go to the stream that was given first:
+ * the main buffer before others, low CPUs before high ones, which is the order in which trace-cmd
+ * report prints them. A binary heap, for the earliest stream moves on by a little and mostly stays
+ * first.
  */
 import type { CpuStream } from './cpuStream.ts';
 

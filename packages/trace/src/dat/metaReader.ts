@@ -1,7 +1,7 @@
 /**
- * Reads the parts of a trace.dat before and between the ring buffers: strings, counts, sizes and texts, one after the
- * other. It reads ahead in large pieces of the file, or walks a section that has been decompressed, and it never
- * reads or allocates past the end that it was given.
+ * Reads the parts of a trace.dat before and between the ring buffers: strings, counts, sizes and
+ * texts, one after the other. It reads ahead in large pieces of the file, or walks a section that
+ * has been decompressed, and it never reads or allocates past the end that it was given.
  */
 import type { TraceFormatError } from '../errors.ts';
 import type { DatFile } from './datFile.ts';
@@ -55,7 +55,10 @@ export class MetaReader {
     if (length > this.remaining) throw this.#short(length, what);
     if (this.#at + length > this.#window.length) {
       const position = this.position;
-      this.#window = await this.#file.read(position, Math.min(this.remaining, Math.max(length, READ_AHEAD)));
+      this.#window = await this.#file.read(
+        position,
+        Math.min(this.remaining, Math.max(length, READ_AHEAD)),
+      );
       this.#windowStart = position;
       this.#at = 0;
       if (this.#window.length < length) throw this.#short(length, what);
@@ -78,11 +81,14 @@ export class MetaReader {
   }
 
   /**
-   * A 64-bit offset or size: what is beyond 2^51 is 2^51, past the end of any file, so that sums of a few stay exact
-   * and checks refuse it.
+   * A 64-bit offset or size: what is beyond 2^51 is 2^51, past the end of any file, so that sums of
+   * a few stay exact and checks refuse it.
    */
   async u64(what: string): Promise<number> {
-    return Math.min(Number((await this.#view(8, what)).getBigUint64(0, this.#file.littleEndian)), FARTHEST);
+    return Math.min(
+      Number((await this.#view(8, what)).getBigUint64(0, this.#file.littleEndian)),
+      FARTHEST,
+    );
   }
 
   /** `length` bytes of text, refused when there are more than `most`. */
@@ -94,7 +100,12 @@ export class MetaReader {
   async block(length: number, most: number, what: string): Promise<Uint8Array> {
     if (length > this.remaining) throw this.#short(length, what);
     if (length > most) {
-      throw this.#file.error('ERR_TRACE_TOO_LARGE', this.position, `at most ${most} bytes of ${what}`, `${length}`);
+      throw this.#file.error(
+        'ERR_TRACE_TOO_LARGE',
+        this.position,
+        `at most ${most} bytes of ${what}`,
+        `${length}`,
+      );
     }
     return this.take(length, what);
   }
@@ -106,14 +117,16 @@ export class MetaReader {
       const byte = await this.u8(what);
       if (byte === 0) return decoder.decode(Uint8Array.from(bytes));
       bytes.push(byte);
-      if (bytes.length > most) throw this.error(`${what}, at most ${most} bytes and a NUL`, 'a longer one');
+      if (bytes.length > most)
+        throw this.error(`${what}, at most ${most} bytes and a NUL`, 'a longer one');
     }
   }
 
   /** Takes `word` and its NUL, or throws. */
   async expect(word: string): Promise<void> {
     const found = decoder.decode(await this.take(word.length + 1, `the word ${word}`));
-    if (found !== `${word}\0`) throw this.error(`the word '${word}' just before`, JSON.stringify(found.slice(0, 24)));
+    if (found !== `${word}\0`)
+      throw this.error(`the word '${word}' just before`, JSON.stringify(found.slice(0, 24)));
   }
 
   async #view(length: number, what: string): Promise<DataView> {
@@ -125,6 +138,12 @@ export class MetaReader {
     const found = `the end after ${Math.max(0, this.remaining)}`;
     const expected = `${length} bytes of ${what}`;
     if (this.#end === null) return this.error(expected, found);
-    return this.#file.error('ERR_TRACE_TRUNCATED', this.position, expected, found, 'was the file copied whole?');
+    return this.#file.error(
+      'ERR_TRACE_TRUNCATED',
+      this.position,
+      expected,
+      found,
+      'was the file copied whole?',
+    );
   }
 }

@@ -1,9 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { TraceFormatError } from '../errors.ts';
 import { portableCodecs } from '../codecs.ts';
-import type { RecordedRecord } from '../events/shapes.ts';
-import { type DatSpec, optionText, type Page, type PageEvent, pagesOf, writeDat } from './datWriter.testlib.ts';
-import { ABIS, abiName, BASE, kernelAddress, sampleEvents, sampleSpec } from './sampleDat.testlib.ts';
+import { type DatSpec, optionText, writeDat } from './datWriter.testlib.ts';
+import { type Page, type PageEvent, pagesOf } from './writerPages.testlib.ts';
+import {
+  ABIS,
+  abiName,
+  BASE,
+  kernelAddress,
+  sampleEvents,
+  sampleSpec,
+} from './sampleDat.testlib.ts';
 import { asFile, printedTime, readAll, reportLines, reportText } from './traceCmd.testlib.ts';
 
 const ABI = ABIS[0] as (typeof ABIS)[number];
@@ -15,15 +21,25 @@ const FORMS = [
   { version: 7, compression: 'zstd' },
 ] as const;
 
-const CASES = ABIS.flatMap((abi) => 
-  FORMS.map((form) => ({ ...form, abi, name: `v${form.version}, ${form.compression}, ${abiName(abi)}` })),
+const CASES = ABIS.flatMap((abi) =>
+  FORMS.map((form) => ({
+    ...form,
+    abi,
+    name: `v${form.version}, ${form.compression}, ${abiName(abi)}`,
+  })),
 );
 
-/** The sample with a second buffer: CPU 0 holds what CPU 1 holds in the main one, CPU 2 what CPU 0 does, so that all times tie. */
+/**
+ * The sample with a second buffer: CPU 0 holds what CPU 1 holds in the main one, CPU 2 what CPU 0
+ * does, so that all times tie.
+ */
 function withExtraBuffer(spec: DatSpec): DatSpec {
   const main = spec.buffers[0] as DatSpec['buffers'][number];
   const [first, second, third] = main.cpus as readonly [Uint8Array, Uint8Array, Uint8Array];
-  return { ...spec, buffers: [main, { name: 'extra', clock: 'global', cpus: [second, third, first] }] };
+  return {
+    ...spec,
+    buffers: [main, { name: 'extra', clock: 'global', cpus: [second, third, first] }],
+  };
 }
 
 function spec6(over: Partial<DatSpec>): DatSpec {
@@ -32,12 +48,15 @@ function spec6(over: Partial<DatSpec>): DatSpec {
 
 /** A file whose main buffer has these pages on CPU 0. */
 function onePage(events: readonly PageEvent[], over: Partial<DatSpec> = {}): Uint8Array {
-  return writeDat(spec6({ buffers: [{ name: '', cpus: [pagesOf(ABI, 4096, [{ time: BASE, events }])] }], ...over }));
+  return writeDat(
+    spec6({
+      buffers: [{ name: '', cpus: [pagesOf(ABI, 4096, [{ time: BASE, events }])] }],
+      ...over,
+    }),
+  );
 }
 
 const vector = (pid: number): Uint8Array => sampleEvents(ABI).vector.record(pid, [251]);
-
-const key = ({ time, cpu }: RecordedRecord): string => `${cpu}/${time}`;
 
 /** A page with 200 records, 10 ns apart; the first is the recording's number `first`. */
 const pageOf200 = (first: number): Page => ({
@@ -45,31 +64,45 @@ const pageOf200 = (first: number): Page => ({
   events: Array.from({ length: 200 }, (_, i) => ({ record: vector(1), delta: i === 0 ? 0 : 10 })),
 });
 
-const pageOf1 = (i: number): Page => ({ time: BASE + BigInt(i), events: [{ record: vector(i + 1), delta: 0 }] });
-
-async function thrownBy(promise: Promise<unknown>): Promise<TraceFormatError> {
-  const thrown = await promise.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  expect(thrown).toBeInstanceOf(TraceFormatError);
-  return thrown as TraceFormatError;
-}
-
 describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
   test('gives every event its shape', async () => {
-    const { records, error, trace } = await readAll(writeDat(sampleSpec(abi, version, compression)));
+    const { records, error, trace } = await readAll(
+      writeDat(sampleSpec(abi, version, compression)),
+    );
     const csd = abi.longSize === 8 ? -0xee_ffff_8294_9f80 : 0xdead_bee0;
     expect(error).toBe(null);
-    expect(trace.header).toMatchObject({ version, kernel: '6.12.111+deb12-amd64', cpus: 3, origin: 1_234_000_000_000n, buffers: [] });
+    expect(trace.header).toMatchObject({
+      version,
+      kernel: '6.12.111+deb12-amd64',
+      cpus: 3,
+      origin: 1_234_000_000_000n,
+      buffers: [],
+    });
     expect(trace.header.clock).toEqual({ name: 'global', unit: 'ns', resolution: 1 });
-    expect(records.map(({ event }) => (event.kind === 'other' ? { name: event.name, text: event.payload.text() } : event))).toEqual([
+    expect(
+      records.map(({ event }) =>
+        event.kind === 'other' ? { name: event.name, text: event.payload.text() } : event,
+      ),
+    ).toEqual([
       { kind: 'tlb_flush', name: 'tlb_flush', pages: -1, reason: 4 },
-      { kind: 'sys_enter', name: 'sys_enter_munmap', syscall: 'munmap', args: ['addr', 'len'], values: [0x7f00_1000, 0x2e000] },
+      {
+        kind: 'sys_enter',
+        name: 'sys_enter_munmap',
+        syscall: 'munmap',
+        args: ['addr', 'len'],
+        values: [0x7f00_1000, 0x2e000],
+      },
       { kind: 'sys_exit', name: 'sys_exit_munmap', syscall: 'munmap', ret: -22 },
       { kind: 'page_fault', name: 'page_fault_user', address: 0x7f00_2000, errorCode: 7 },
       { kind: 'vector_entry', name: 'call_function_entry', irq: 'call_function', vector: 251 },
-      { kind: 'csd_queue_cpu', name: 'csd_queue_cpu', target: 2, callsite: 'on_each_cpu_cond_mask', func: 'flush_tlb_func', csd },
+      {
+        kind: 'csd_queue_cpu',
+        name: 'csd_queue_cpu',
+        target: 2,
+        callsite: 'on_each_cpu_cond_mask',
+        func: 'flush_tlb_func',
+        csd,
+      },
       {
         kind: 'ipi_send',
         name: 'ipi_send_cpumask',
@@ -80,23 +113,61 @@ describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
       { name: 'rel_demo', text: 'before=5 word=hello after=-3' },
       { kind: 'ipi_raise', name: 'ipi_raise', targets: [0, 9], reason: 'Function call interrupts' },
       { kind: 'vector_entry', name: 'call_function_entry', irq: 'call_function', vector: 251 },
-      { kind: 'ipi_send', name: 'ipi_send_cpu', targets: [1], callsite: 'helper_in_module', callback: '0x0' },
-      { kind: 'sched_switch', name: 'sched_switch', prevPid: 0, prevComm: 'swapper/0', nextPid: 42, nextComm: 'mutator' },
+      {
+        kind: 'ipi_send',
+        name: 'ipi_send_cpu',
+        targets: [1],
+        callsite: 'helper_in_module',
+        callback: '0x0',
+      },
+      {
+        kind: 'sched_switch',
+        name: 'sched_switch',
+        prevPid: 0,
+        prevComm: 'swapper/0',
+        nextPid: 42,
+        nextComm: 'mutator',
+      },
     ]);
     expect(records.map(({ time }) => time - 567_890_123)).toEqual([
-      0, 5, 6, 7, 8, 10, 20, 1_000_002, 1_000_004, 2_000_000, 20 + 5 * 2 ** 27 + 3 + 7, 4_000_000_000,
+      0,
+      5,
+      6,
+      7,
+      8,
+      10,
+      20,
+      1_000_002,
+      1_000_004,
+      2_000_000,
+      20 + 5 * 2 ** 27 + 3 + 7,
+      4_000_000_000,
     ]);
-    expect(records.slice(0, 6).map(({ context }) => context)).toEqual([0x1201, 0, 0, 0x06, 0x0c, 0x0121]);
+    expect(records.slice(0, 6).map(({ context }) => context)).toEqual([
+      0x1201, 0, 0, 0x06, 0x0c, 0x0121,
+    ]);
     expect(records[9]?.context).toBe(0x10);
-    expect(records.map(({ task }) => task.comm)).toEqual(
-      ['mutator', '<...>', '<...>', '<...>', '<...>', 'mutator', 'mutator', '<...>', '<...>', '<idle>', 'two words', '<idle>'],
-    );
+    expect(records.map(({ task }) => task.comm)).toEqual([
+      'mutator',
+      '<...>',
+      '<...>',
+      '<...>',
+      '<...>',
+      'mutator',
+      'mutator',
+      '<...>',
+      '<...>',
+      '<idle>',
+      'two words',
+      '<idle>',
+    ]);
     expect(records[1]?.task).toBe(records[2]?.task);
   });
 
   test('loses the events that its pages and its statistics count, each once', async () => {
     const { trace } = await readAll(writeDat(sampleSpec(abi, version, compression)));
-    // CPU 0: the 17 before a page are among the 20 of the statistics; 1 + 2 more were never written. CPU 1: a place without a number.
+    // CPU 0: the 17 before a page are among the 20 of the statistics; 1 + 2 more were never
+    // written. CPU 1: a place without a number.
     expect([...trace.status().lost.byCpu]).toEqual([
       [0, 23],
       [1, 3],
@@ -105,7 +176,9 @@ describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
   });
 
   test('with a second buffer gives both, ties by buffer and CPU', async () => {
-    const { records, trace } = await readAll(writeDat(withExtraBuffer(sampleSpec(abi, version, compression))));
+    const { records, trace } = await readAll(
+      writeDat(withExtraBuffer(sampleSpec(abi, version, compression))),
+    );
     expect(trace.header.buffers).toEqual(['extra']);
     expect(records.length).toBe(24);
     const cpus = records.map(({ cpu }) => Number(cpu));
@@ -117,15 +190,30 @@ describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {
 test.each(CASES.filter(({ compression }) => compression !== 'zlib'))(
   'a file of $name is read by trace-cmd as it is here: CPUs, tasks, times, names, order and losses',
   async ({ abi, version, compression }) => {
-    for (const spec of [sampleSpec(abi, version, compression), withExtraBuffer(sampleSpec(abi, version, compression))]) {
+    for (const spec of [
+      sampleSpec(abi, version, compression),
+      withExtraBuffer(sampleSpec(abi, version, compression)),
+    ]) {
       const bytes = writeDat(spec);
       const file = asFile(bytes);
       const read = await readAll(bytes);
       const ours = read.records.map((record) => {
         const { task, cpu, event } = record;
-        return { comm: task.comm, pid: task.pid, cpu: Number(cpu), time: printedTime(read, record, 9), name: event.name };
+        return {
+          comm: task.comm,
+          pid: task.pid,
+          cpu: Number(cpu),
+          time: printedTime(read, record, 9),
+          name: event.name,
+        };
       });
-      const theirs = reportLines(file, '-t').map(({ comm, pid, cpu, time, name }) => ({ comm, pid, cpu, time, name }));
+      const theirs = reportLines(file, '-t').map(({ comm, pid, cpu, time, name }) => ({
+        comm,
+        pid,
+        cpu,
+        time,
+        name,
+      }));
       expect(ours).toEqual(theirs);
       expect(reportText(file)).toContain('CPU:0 [17 EVENTS DROPPED]');
       expect(reportText(file)).toContain('CPU:1 [EVENTS DROPPED]');
@@ -141,25 +229,43 @@ test('a discarded event counts for time and is no record, as in trace-cmd', asyn
     { pad: true },
   ]);
   const read = await readAll(bytes);
-  expect(read.records.map((record) => printedTime(read, record, 9))).toEqual(['1234.567890123', '1234.567890230']);
-  expect(reportLines(asFile(bytes), '-t').map(({ time }) => time)).toEqual(['1234.567890123', '1234.567890230']);
+  expect(read.records.map((record) => printedTime(read, record, 9))).toEqual([
+    '1234.567890123',
+    '1234.567890230',
+  ]);
+  expect(reportLines(asFile(bytes), '-t').map(({ time }) => time)).toEqual([
+    '1234.567890123',
+    '1234.567890230',
+  ]);
 });
 
 test('pages of 64 KiB are read whole', async () => {
   const spec = sampleSpec(ABI, 7, 'zstd', 65_536);
-  const many = Array.from({ length: 3000 }, (_, i): PageEvent => ({ record: vector(i + 1), delta: 1 }));
+  const many = Array.from({ length: 3000 }, (_, i): PageEvent => ({
+    record: vector(i + 1),
+    delta: 1,
+  }));
   const cpus = [pagesOf(ABI, 65_536, [{ time: BASE, events: many }])];
   const { records } = await readAll(writeDat({ ...spec, buffers: [{ name: '', cpus }] }));
   expect(records.length).toBe(3000);
 });
 
 test('more records than a batch holds come in several batches, in order', async () => {
-  const pages = pagesOf(ABI, 4096, Array.from({ length: 60 }, (_, i) => pageOf200(i * 200)));
+  const pages = pagesOf(
+    ABI,
+    4096,
+    Array.from({ length: 60 }, (_, i) => pageOf200(i * 200)),
+  );
   for (const compression of ['none', 'zlib'] as const) {
-    const bytes = writeDat({ ...sampleSpec(ABI, 7, compression), buffers: [{ name: '', cpus: [pages, pages] }] });
+    const bytes = writeDat({
+      ...sampleSpec(ABI, 7, compression),
+      buffers: [{ name: '', cpus: [pages, pages] }],
+    });
     const { records } = await readAll(bytes, {}, portableCodecs);
     expect(records.length).toBe(24_000);
-    expect(records.every(({ time }, i) => time === 567_890_123 + Math.floor(i / 2) * 10)).toBe(true);
+    expect(records.every(({ time }, i) => time === 567_890_123 + Math.floor(i / 2) * 10)).toBe(
+      true,
+    );
     expect(records.every(({ cpu }, i) => cpu === i % 2)).toBe(true);
   }
 });
@@ -169,122 +275,51 @@ test('an event type that the file does not describe is counted and noted', async
   alien.set([0xe7, 0x03]);
   const { records, trace } = await readAll(onePage([{ record: alien, delta: 0 }]));
   expect(records.map(({ event }) => event.name)).toEqual(['unknown event 999']);
-  expect(trace.status().notes).toEqual(['1 records of event type 999, which the file does not describe']);
+  expect(trace.status().notes).toEqual([
+    '1 records of event type 999, which the file does not describe',
+  ]);
 });
 
 test('an event that lacks a field of its shape is other', async () => {
-  const formats = Object.values(sampleEvents(ABI)).map(({ system, text }) => ({ system, text: text.replace('int vector', 'int number') }));
+  const formats = Object.values(sampleEvents(ABI)).map(({ system, text }) => ({
+    system,
+    text: text.replace('int vector', 'int number'),
+  }));
   const { records } = await readAll(onePage([{ record: vector(1), delta: 0 }], { formats }));
-  expect(records.map(({ event }) => (event.kind === 'other' ? event.payload.text() : event.kind))).toEqual(['number=251']);
+  expect(
+    records.map(({ event }) => (event.kind === 'other' ? event.payload.text() : event.kind)),
+  ).toEqual(['number=251']);
 });
 
 test('a code address without a symbol is hex digits', async () => {
   const e = sampleEvents(ABI);
   const record = e.send.record(1, [1, kernelAddress(ABI, 0x9_0000), 0xffff_ffff_0000_0001n]);
-  const hidden = await readAll(onePage([{ record, delta: 0 }], { kallsyms: '0000000000000000 T _text\n0000000000000000 T _etext\n' }));
+  const hidden = await readAll(
+    onePage([{ record, delta: 0 }], {
+      kallsyms: '0000000000000000 T _text\n0000000000000000 T _etext\n',
+    }),
+  );
   const outside = await readAll(onePage([{ record, delta: 0 }]));
   for (const { records } of [hidden, outside]) {
-    expect(records[0]?.event).toMatchObject({ callsite: '0xffffffff81090000', callback: '0xffffffff00000001' });
+    expect(records[0]?.event).toMatchObject({
+      callsite: '0xffffffff81090000',
+      callback: '0xffffffff00000001',
+    });
   }
 });
 
 test('a counter clock counts ticks', async () => {
-  const ticks = await readAll(onePage([{ record: vector(1), delta: 0 }], { options: [[4, optionText('local [x86-tsc]\n')]] }));
+  const ticks = await readAll(
+    onePage([{ record: vector(1), delta: 0 }], { options: [[4, optionText('local [x86-tsc]\n')]] }),
+  );
   expect(ticks.trace.header.clock).toEqual({ name: 'x86-tsc', unit: 'ticks', resolution: 1 });
 });
 
 test('an option that would change times is named, not applied', async () => {
-  const { trace } = await readAll(onePage([{ record: vector(1), delta: 0 }], { options: [[7, optionText('1000')]] }));
-  expect(trace.status().notes).toEqual(['times are as recorded: option OFFSET (a fixed time added to each event) is not applied']);
-});
-
-describe('a bad file', () => {
-  const good = writeDat(sampleSpec(ABI, 7, 'zstd'));
-
-  test.each([
-    { name: 'nothing', bytes: new Uint8Array(0), code: 'ERR_TRACE_EMPTY' },
-    { name: 'text', bytes: new TextEncoder().encode('# tracer: nop\n#\n'), code: 'ERR_TRACE_KIND' },
-    { name: 'half a header', bytes: good.slice(0, 20), code: 'ERR_TRACE_TRUNCATED' },
-    { name: 'no directory', bytes: good.slice(0, good.length - 100), code: 'ERR_TRACE_TRUNCATED' },
-  ])('of $name is refused as $code', async ({ bytes, code }) => {
-    expect((await thrownBy(readAll(bytes))).code).toBe(code);
-  });
-
-  test('of another version is refused', async () => {
-    const bytes = good.slice();
-    bytes.set([0x38], 10);
-    expect(await thrownBy(readAll(bytes))).toMatchObject({ code: 'ERR_TRACE_UNSUPPORTED', at: { byte: 10 }, found: '"8"' });
-  });
-
-  test('whose options point back at themselves is refused', async () => {
-    const bytes = good.slice();
-    // The last 8 bytes are the place of the next options; the first options are 30 bytes before the end.
-    new DataView(bytes.buffer).setBigUint64(bytes.length - 8, BigInt(bytes.length - 30), true);
-    expect((await thrownBy(readAll(bytes))).message).toContain('a chain that comes back here');
-  });
-
-  test('of a latency tracer is refused with what to do', async () => {
-    const text = writeDat(spec6({}));
-    const at = Buffer.from(text).indexOf('flyrecord');
-    text.set(new TextEncoder().encode('latency  '), at);
-    const error = await thrownBy(readAll(text));
-    expect(error).toMatchObject({ code: 'ERR_TRACE_UNSUPPORTED', at: { byte: at } });
-    expect(error.message).toContain('trace-cmd report');
-  });
-
-  test('whose pages are cut gives what comes before, then throws; with keepGoing it ends', async () => {
-    const whole = writeDat(spec6({}));
-    const { records } = await readAll(whole);
-    const cut = whole.slice(0, whole.length - 4096 - 4096 + 100);
-    const stopped = await readAll(cut);
-    expect(stopped.error).toMatchObject({ code: 'ERR_TRACE_TRUNCATED', source: 'test.dat', at: { byte: cut.length } });
-    const kept = await readAll(cut, { keepGoing: true });
-    expect(kept.error).toBe(null);
-    expect(kept.trace.status()).toMatchObject({ problemCount: 1, records: kept.records.length });
-    const all = new Set(records.map(key));
-    expect(kept.records.length).toBeGreaterThan(6);
-    expect(kept.records.length).toBeLessThan(records.length);
-    expect(kept.records.every((record) => all.has(key(record)))).toBe(true);
-  });
-
-  test('whose page claims more bytes than it has loses that page only', async () => {
-    const bytes = writeDat(spec6({}));
-    // CPU 0 has the file's first two pages after the tables, CPU 1 the last two.
-    const first = bytes.length - 4 * 4096;
-    new DataView(bytes.buffer).setUint32(first + 8, 5000, true);
-    expect((await readAll(bytes)).error).toMatchObject({ code: 'ERR_TRACE_CORRUPT', at: { byte: first } });
-    const { records, trace, error } = await readAll(bytes, { keepGoing: true });
-    expect(error).toBe(null);
-    expect(trace.status().problems.map(({ found }) => found)).toEqual(['5000 (CPU 0)']);
-    expect(records.map(({ cpu }) => Number(cpu))).toEqual([1, 1, 1, 1, 1, 1, 1, 0]);
-  });
-
-  test('whose page has a time far ahead loses that page only', async () => {
-    const bytes = writeDat(spec6({}));
-    const first = bytes.length - 4 * 4096;
-    new DataView(bytes.buffer).setBigUint64(first, BASE + 2n ** 45n, true);
-    const { records, trace } = await readAll(bytes, { keepGoing: true });
-    expect(trace.status().problemCount).toBe(1);
-    expect(records.filter(({ cpu }) => cpu === 0).length).toBe(1);
-  });
-
-  test('with a damaged chunk loses that chunk only', async () => {
-    const pages = pagesOf(ABI, 4096, Array.from({ length: 9 }, (_, i) => pageOf1(i)));
-    const bytes = writeDat({ ...sampleSpec(ABI, 7, 'zlib'), buffers: [{ name: '', cpus: [pages] }] });
-    const at = bytes.findLastIndex((byte, i) => byte === 0x78 && bytes[i + 1] === 0x9c);
-    bytes.fill(0xff, at + 4, at + 10);
-    const { records, trace } = await readAll(bytes, { keepGoing: true });
-    expect(trace.status().problemCount).toBe(1);
-    expect(records.map(({ task }) => task.pid)).toEqual([1, 2, 3, 4, 5, 6]);
-  });
-
-  test.each([2n ** 60n, 2n ** 64n - 4n])('whose buffer lies at byte %d ends all the same', async (offset) => {
-    const bytes = writeDat(sampleSpec(ABI, 7, 'zlib'));
-    // The place of CPU 0's chunks stands in option BUFFER, behind its name, clock, page size and CPU count.
-    const at = Buffer.from(bytes).lastIndexOf('global\0') + 7 + 8 + 4;
-    new DataView(bytes.buffer).setBigUint64(at, offset, true);
-    const { records, trace } = await readAll(bytes, { keepGoing: true });
-    expect(trace.status().problems.map(({ code }) => code)).toEqual(['ERR_TRACE_TRUNCATED']);
-    expect(records.every(({ cpu }) => cpu === 1)).toBe(true);
-  });
+  const { trace } = await readAll(
+    onePage([{ record: vector(1), delta: 0 }], { options: [[7, optionText('1000')]] }),
+  );
+  expect(trace.status().notes).toEqual([
+    'times are as recorded: option OFFSET (a fixed time added to each event) is not applied',
+  ]);
 });

@@ -1,10 +1,10 @@
 /**
- * Opens a trace.dat, the binary file that trace-cmd records, of version 6 or 7. Everything in it is decoded by the
- * descriptions that it carries. Memory is bounded by the metadata (formats, symbols, names) and a read-ahead shared
- * by all CPUs, whatever the file's size.
+ * Opens a trace.dat, the binary file that trace-cmd records, of version 6 or 7. Everything in it is
+ * decoded by the descriptions that it carries. Memory is bounded by the metadata (formats, symbols,
+ * names) and a read-ahead shared by all CPUs, whatever the file's size.
  *
- * Not modelled: corrections of time between a guest and its host, and counter ticks turned into nanoseconds; a note
- * says when the file has them.
+ * Not modelled: corrections of time between a guest and its host, and counter ticks turned into
+ * nanoseconds; a note says when the file has them.
  */
 import { cpuId, type CpuId } from '@shootdown/machine';
 import type { TraceFormatError } from '../errors.ts';
@@ -31,15 +31,23 @@ const SECOND = 1_000_000_000n;
 /**
  * Opens `source`.
  *
- * @throws TraceFormatError ERR_TRACE_KIND when it is no trace.dat; ERR_TRACE_UNSUPPORTED for another version or compressor,
- *   or a file that holds only a latency tracer's text; ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when
- *   what stands before the records cannot be read, which `keepGoing` does not change.
+ * @throws TraceFormatError ERR_TRACE_KIND when it is no trace.dat; ERR_TRACE_UNSUPPORTED for
+ * another version or compressor,   or a file that holds only a latency tracer's text;
+ * ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when   what stands before the
+ * records cannot be read, which `keepGoing` does not change.
  */
-export async function openDat(source: RandomAccessSource, codecs: Codecs, options: ReadOptions = {}): Promise<OpenedTrace> {
+export async function openDat(
+  source: RandomAccessSource,
+  codecs: Codecs,
+  options: ReadOptions = {},
+): Promise<OpenedTrace> {
   const container = await readContainer(source, codecs);
   const { file, buffers } = container;
   const layout = pageLayout(file, container.headerPage);
-  const events = new EventTable(container, { littleEndian: file.littleEndian, longSize: layout.commitSize });
+  const events = new EventTable(container, {
+    littleEndian: file.littleEndian,
+    longSize: layout.commitSize,
+  });
   const header = headerOf(container, layout, await originOf(container, layout));
 
   const problems: TraceFormatError[] = [];
@@ -49,16 +57,36 @@ export async function openDat(source: RandomAccessSource, codecs: Codecs, option
     problemCount++;
     if (problems.length < MOST_PROBLEMS) problems.push(error);
   };
-  const window = Math.min(MOST_WINDOW, READ_AHEAD / Math.max(1, buffers.reduce((sum, { cpus }) => sum + cpus.length, 0)));
+  const window = Math.min(
+    MOST_WINDOW,
+    READ_AHEAD /
+      Math.max(
+        1,
+        buffers.reduce((sum, { cpus }) => sum + cpus.length, 0),
+      ),
+  );
   const streams = buffers.flatMap((buffer) =>
     buffer.cpus.map((extent) => {
       const { pageSize } = buffer;
       const blocks = blocksOf(container, buffer, extent, window);
-      return new CpuStream(blocks, { file, layout, pageSize, cpu: extent.cpu, origin: header.origin, onProblem });
+      return new CpuStream(blocks, {
+        file,
+        layout,
+        pageSize,
+        cpu: extent.cpu,
+        origin: header.origin,
+        onProblem,
+      });
     }),
   );
   const tasks = new TaskTable(container.cmdlines);
-  const records = new DatRecords({ streams, events, tasks, littleEndian: file.littleEndian, onProblem });
+  const records = new DatRecords({
+    streams,
+    events,
+    tasks,
+    littleEndian: file.littleEndian,
+    onProblem,
+  });
 
   return {
     name: source.name,
@@ -74,7 +102,12 @@ export async function openDat(source: RandomAccessSource, codecs: Codecs, option
   };
 }
 
-function blocksOf({ file }: DatContainer, { compressed, pageSize }: DatBuffer, extent: CpuExtent, window: number): BlockSource {
+function blocksOf(
+  { file }: DatContainer,
+  { compressed, pageSize }: DatBuffer,
+  extent: CpuExtent,
+  window: number,
+): BlockSource {
   if (compressed) return new ChunkBlocks(file, extent, window, pageSize);
   return new RawBlocks(file, extent, Math.max(1, Math.floor(window / pageSize)) * pageSize);
 }
@@ -95,15 +128,20 @@ function headerOf(container: DatContainer, layout: PageLayout, origin: bigint): 
   };
 }
 
-/** Times of two clocks cannot be merged; they are, by number, as trace-cmd does, and this says so. */
+/**
+ * Times of two clocks cannot be merged; they are, by number, as trace-cmd does, and this says so.
+ */
 function clockNotes({ buffers, options }: DatContainer): string[] {
   const names = new Set(buffers.map(({ clock }) => clockOf(clock, options.traceClock).name));
-  return names.size < 2 ? [] : [`buffers have different clocks (${[...names].join(', ')}): their order means nothing`];
+  return names.size < 2
+    ? []
+    : [`buffers have different clocks (${[...names].join(', ')}): their order means nothing`];
 }
 
 /**
- * The whole second in which the first record lies; 0 without records. A first page with a damaged timestamp shall not
- * drag the origin 2^53 ns away from all others, so a timestamp counts only when it is within 2^52 of the middle one.
+ * The whole second in which the first record lies; 0 without records. A first page with a damaged
+ * timestamp shall not drag the origin 2^53 ns away from all others, so a timestamp counts only when
+ * it is within 2^52 of the middle one.
  */
 async function originOf(container: DatContainer, layout: PageLayout): Promise<bigint> {
   const times: bigint[] = [];
@@ -120,10 +158,15 @@ async function originOf(container: DatContainer, layout: PageLayout): Promise<bi
 }
 
 /**
- * The timestamp of the first page that holds anything, of a CPU's first few blocks. What cannot be read here cannot
- * be read later, and is reported then.
+ * The timestamp of the first page that holds anything, of a CPU's first few blocks. What cannot be
+ * read here cannot be read later, and is reported then.
  */
-async function firstTimestamp(container: DatContainer, buffer: DatBuffer, extent: CpuExtent, layout: PageLayout): Promise<bigint | null> {
+async function firstTimestamp(
+  container: DatContainer,
+  buffer: DatBuffer,
+  extent: CpuExtent,
+  layout: PageLayout,
+): Promise<bigint | null> {
   const { littleEndian } = container.file;
   const blocks = blocksOf(container, buffer, extent, buffer.pageSize);
   for (let tries = 0; tries < 8; tries++) {
@@ -141,22 +184,30 @@ async function firstTimestamp(container: DatContainer, buffer: DatBuffer, extent
     const { view, bytes } = taken;
     for (let page = 0; page + layout.data <= bytes.length; page += buffer.pageSize) {
       const commit = lowWord(view, page + layout.commit, layout.commitSize, littleEndian);
-      if ((commit & Commit.bytes) > 0) return view.getBigUint64(page + layout.timestamp, littleEndian);
+      if ((commit & Commit.bytes) > 0)
+        return view.getBigUint64(page + layout.timestamp, littleEndian);
     }
   }
   return null;
 }
 
 /**
- * Per CPU, the pages count what was overwritten between two reads, and the final statistics count all that was
- * overwritten: the larger of the two is what is known. Events that were never written are in the statistics only. A
- * page without a number is covered when the statistics exceed the pages.
+ * Per CPU, the pages count what was overwritten between two reads, and the final statistics count
+ * all that was overwritten: the larger of the two is what is known. Events that were never written
+ * are in the statistics only. A page without a number is covered when the statistics exceed the
+ * pages.
  */
 function lostOf({ options }: DatContainer, streams: readonly CpuStream[]): TraceStatus['lost'] {
-  const perCpu = new Map<number, { overrun: number; unwritten: number; missed: number; uncounted: number }>();
-  const of = (cpu: number): { overrun: number; unwritten: number; missed: number; uncounted: number } => {
+  const perCpu = new Map<
+    number,
+    { overrun: number; unwritten: number; missed: number; uncounted: number }
+  >();
+  const of = (
+    cpu: number,
+  ): { overrun: number; unwritten: number; missed: number; uncounted: number } => {
     let loss = perCpu.get(cpu);
-    if (loss === undefined) perCpu.set(cpu, (loss = { overrun: 0, unwritten: 0, missed: 0, uncounted: 0 }));
+    if (loss === undefined)
+      perCpu.set(cpu, (loss = { overrun: 0, unwritten: 0, missed: 0, uncounted: 0 }));
     return loss;
   };
   for (const { cpu, overrun, unwritten } of options.cpuStats) {

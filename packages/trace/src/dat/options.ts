@@ -1,4 +1,7 @@
-/** The options of a trace.dat, as far as they change what is read or said. An option nobody knows is skipped: it has a size. */
+/**
+ * The options of a trace.dat, as far as they change what is read or said. An option nobody knows is
+ * skipped: it has a size.
+ */
 import type { TraceClock } from '../openedTrace.ts';
 import type { DatFile } from './datFile.ts';
 
@@ -38,7 +41,13 @@ export function noOptions(): DatOptions {
 }
 
 /** Takes in one option that v6 and v7 share. `byte` is where its data lies. */
-export function takeOption(options: DatOptions, file: DatFile, id: number, data: Uint8Array, byte: number): void {
+export function takeOption(
+  options: DatOptions,
+  file: DatFile,
+  id: number,
+  data: Uint8Array,
+  byte: number,
+): void {
   const ignored = TIME_OPTIONS.get(id);
   if (ignored !== undefined) {
     const note = `times are as recorded: option ${ignored} is not applied`;
@@ -52,7 +61,8 @@ export function takeOption(options: DatOptions, file: DatFile, id: number, data:
     // sysname nodename release machine
     options.kernel = cString(data).split(' ').at(-2) ?? null;
   } else if (id === 8) {
-    if (data.length < 4) throw file.error('ERR_TRACE_CORRUPT', byte, 'option CPUCOUNT of 4 bytes', `${data.length}`);
+    if (data.length < 4)
+      throw file.error('ERR_TRACE_CORRUPT', byte, 'option CPUCOUNT of 4 bytes', `${data.length}`);
     const count = new DataView(data.buffer, data.byteOffset, 4).getUint32(0, file.littleEndian);
     // Every buffer states it again; the machine has the most.
     options.cpuCount = Math.max(options.cpuCount ?? 0, count);
@@ -68,9 +78,13 @@ export function cString(bytes: Uint8Array): string {
 /** The clock named by a buffer (`mono`) or, in brackets, by the text of trace_clock. */
 export function clockOf(bufferClock: string | null, traceClock: string | null): TraceClock {
   const bracketed = /\[([^\]]{1,64})\]/;
-  const own = bufferClock === null || bufferClock === '' ? null : (bracketed.exec(bufferClock)?.[1] ?? bufferClock);
+  const own =
+    bufferClock === null || bufferClock === ''
+      ? null
+      : (bracketed.exec(bufferClock)?.[1] ?? bufferClock);
   const name = own ?? (traceClock === null ? null : (bracketed.exec(traceClock)?.[1] ?? null));
-  // The kernel's clocks without in_ns: kernel/trace/trace.c trace_clocks and the ARCH_TRACE_CLOCKS of x86, powerpc and s390.
+  // The kernel's clocks without in_ns: kernel/trace/trace.c trace_clocks and the ARCH_TRACE_CLOCKS
+  // of x86, powerpc and s390.
   const ticks = name !== null && ['counter', 'x86-tsc', 'ppc-tb', 's390-tod'].includes(name);
   return { name, unit: ticks ? 'ticks' : 'ns', resolution: 1 };
 }
@@ -82,5 +96,9 @@ function cpuStat(text: string): CpuStat | null {
   };
   const cpu = value('CPU');
   if (cpu === null) return null;
-  return { cpu, overrun: value('overrun') ?? 0, unwritten: (value('commit overrun') ?? 0) + (value('dropped events') ?? 0) };
+  return {
+    cpu,
+    overrun: value('overrun') ?? 0,
+    unwritten: (value('commit overrun') ?? 0) + (value('dropped events') ?? 0),
+  };
 }

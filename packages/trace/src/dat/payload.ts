@@ -1,4 +1,7 @@
-/** The payload of an event that has no shape of its own: `field=value ...` in the order of its format, made only when somebody asks. */
+/**
+ * The payload of an event that has no shape of its own: `field=value ...` in the order of its
+ * format, made only when somebody asks.
+ */
 import { formatCpuList } from '@shootdown/machine';
 import type { Payload } from '../events/shapes.ts';
 import type { EventFormat, Field } from './eventFormat.ts';
@@ -48,7 +51,8 @@ export class DatPayload implements Payload {
       locate(field, this.#abi, this.#block.view, this.#start, this.#end, span);
       if (!field.array) return this.#scalar(field, span.start);
       if (field.type === 'char') return this.#string(span);
-      if (field.type === 'cpumask_t') return formatCpuList(cpusOfMask(this.#block.bytes, span.start, span.end, this.#abi));
+      if (field.type === 'cpumask_t')
+        return formatCpuList(cpusOfMask(this.#block.bytes, span.start, span.end, this.#abi));
       return this.#elements(field, span);
     } catch (fault) {
       if (!(fault instanceof RecordFault)) throw fault;
@@ -57,7 +61,8 @@ export class DatPayload implements Payload {
   }
 
   #scalar(field: Field, at: number): string {
-    if (![1, 2, 4, 8].includes(field.size)) return this.#elements(field, { start: at, end: at + field.size });
+    if (![1, 2, 4, 8].includes(field.size))
+      return this.#elements(field, { start: at, end: at + field.size });
     const value = this.#integer(at, field.size);
     if (field.type.endsWith('*')) return `0x${value.toString(16)}`;
     return String(field.signed ? BigInt.asIntN(field.size * 8, value) : value);
@@ -84,7 +89,9 @@ export class DatPayload implements Payload {
   #integer(at: number, size: number): bigint {
     let value = 0n;
     for (let i = 0; i < size; i++) {
-      value = (value << 8n) | BigInt(this.#block.view.getUint8(this.#abi.littleEndian ? at + size - 1 - i : at + i));
+      value =
+        (value << 8n) |
+        BigInt(this.#block.view.getUint8(this.#abi.littleEndian ? at + size - 1 - i : at + i));
     }
     return value;
   }

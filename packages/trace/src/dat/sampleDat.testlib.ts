@@ -1,5 +1,10 @@
-/** A small recording of everything that the reader knows, as a specification for the writer: three CPUs, and a second buffer when asked. */
-import { type DatSpec, type Page, type PageEvent, pagesOf, type WriterAbi, WriterEvent, optionText } from './datWriter.testlib.ts';
+/**
+ * A small recording of everything that the reader knows, as a specification for the writer: three
+ * CPUs, and a second buffer when asked.
+ */
+import { type DatSpec, optionText } from './datWriter.testlib.ts';
+import type { WriterAbi } from './writerBytes.testlib.ts';
+import { type Page, type PageEvent, pagesOf, WriterEvent } from './writerPages.testlib.ts';
 
 /** All four combinations of byte order and long. */
 export const ABIS: readonly WriterAbi[] = [
@@ -34,20 +39,36 @@ export function cpuMask(abi: WriterAbi, cpus: readonly number[], words: number):
   const bytes = new Uint8Array(words * abi.longSize);
   for (const cpu of cpus) {
     const at = cpu >> 3;
-    const place = abi.littleEndian ? at : Math.floor(at / abi.longSize) * abi.longSize + (abi.longSize - 1 - (at % abi.longSize));
+    const place = abi.littleEndian
+      ? at
+      : Math.floor(at / abi.longSize) * abi.longSize + (abi.longSize - 1 - (at % abi.longSize));
     bytes[place] = (bytes[place] as number) | (1 << (cpu & 7));
   }
   return bytes;
 }
 
 /** Short names of the sample's event types. */
-export type SampleEvent = 'flush' | 'queue' | 'send' | 'mask' | 'raise' | 'swtch' | 'enter' | 'exit' | 'fault' | 'vector' | 'rel';
+export type SampleEvent =
+  | 'flush'
+  | 'queue'
+  | 'send'
+  | 'mask'
+  | 'raise'
+  | 'swtch'
+  | 'enter'
+  | 'exit'
+  | 'fault'
+  | 'vector'
+  | 'rel';
 
 /** The event types of the sample. */
 export function sampleEvents(abi: WriterAbi): Record<SampleEvent, WriterEvent> {
   const l = abi.longSize;
   return {
-    flush: new WriterEvent(abi, 'tlb', 'tlb_flush', 684, [['int reason', 4, true], ['unsigned long pages', l, false]]),
+    flush: new WriterEvent(abi, 'tlb', 'tlb_flush', 684, [
+      ['int reason', 4, true],
+      ['unsigned long pages', l, false],
+    ]),
     queue: new WriterEvent(abi, 'csd', 'csd_queue_cpu', 482, [
       ['unsigned int cpu', 4, false],
       ['void * callsite', l, false],
@@ -79,13 +100,18 @@ export function sampleEvents(abi: WriterAbi): Record<SampleEvent, WriterEvent> {
       ['unsigned long addr', l, false],
       ['size_t len', l, false],
     ]),
-    exit: new WriterEvent(abi, 'syscalls', 'sys_exit_munmap', 660, [['int __syscall_nr', 4, true], ['long ret', l, true]]),
+    exit: new WriterEvent(abi, 'syscalls', 'sys_exit_munmap', 660, [
+      ['int __syscall_nr', 4, true],
+      ['long ret', l, true],
+    ]),
     fault: new WriterEvent(abi, 'exceptions', 'page_fault_user', 111, [
       ['unsigned long address', l, false],
       ['unsigned long ip', l, false],
       ['unsigned long error_code', l, false],
     ]),
-    vector: new WriterEvent(abi, 'irq_vectors', 'call_function_entry', 99, [['int vector', 4, true]]),
+    vector: new WriterEvent(abi, 'irq_vectors', 'call_function_entry', 99, [
+      ['int vector', 4, true],
+    ]),
     rel: new WriterEvent(abi, 'demo', 'rel_demo', 900, [
       ['u32 before', 4, false],
       ['__rel_loc char[] word', 4, false],
@@ -94,7 +120,10 @@ export function sampleEvents(abi: WriterAbi): Record<SampleEvent, WriterEvent> {
   };
 }
 
-/** Kernel symbols of the sample; the module's lies below the kernel's but comes last, as in /proc/kallsyms. */
+/**
+ * Kernel symbols of the sample; the module's lies below the kernel's but comes last, as in
+ * /proc/kallsyms.
+ */
 export function sampleSymbols(abi: WriterAbi): string {
   const hex = (value: bigint): string => value.toString(16).padStart(abi.longSize * 2, '0');
   const at = (offset: number): string => hex(kernelAddress(abi, offset));
@@ -112,15 +141,29 @@ export function sampleSymbols(abi: WriterAbi): string {
   ].join('\n');
 }
 
-const record = (bytes: Uint8Array, delta: number, long = false): PageEvent => ({ record: bytes, delta, long });
+const record = (bytes: Uint8Array, delta: number, long = false): PageEvent => ({
+  record: bytes,
+  delta,
+  long,
+});
 
 const stat = (cpu: number, overrun: number): readonly [number, Uint8Array] => [
   2,
-  optionText(`CPU: ${cpu}\nentries: 4\noverrun: ${overrun}\ncommit overrun: 1\nbytes: 4\ndropped events: 2\nread events: 3\n`),
+  optionText(
+    `CPU: ${cpu}\nentries: 4\noverrun: ${overrun}\ncommit overrun: 1\nbytes: 4\ndropped events: 2\nread events: 3\n`,
+  ),
 ];
 
-/** The sample. Records in order of time have deltas 0, 1, 2, ... so that a test can say where each must come. */
-export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' | 'zlib' | 'zstd' = 'none', pageSize = 4096): DatSpec {
+/**
+ * The sample. Records in order of time have deltas 0, 1, 2, ... so that a test can say where each
+ * must come.
+ */
+export function sampleSpec(
+  abi: WriterAbi,
+  version: 6 | 7,
+  compression: 'none' | 'zlib' | 'zstd' = 'none',
+  pageSize = 4096,
+): DatSpec {
   const e = sampleEvents(abi);
   const at = (offset: number): bigint => kernelAddress(abi, offset);
   const csd = abi.longSize === 8 ? 0xff11_0000_7d6b_6080n : 0xdead_bee0n;
@@ -155,7 +198,11 @@ export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' |
         record(e.raise.record(77, [cpuMask(abi, [0, 9], 1), at(0x5000)]), 2),
       ],
     },
-    { time: BASE + 2_000_000n, missed: 'uncounted', events: [record(e.vector.record(0, [251], 0x40), 0)] },
+    {
+      time: BASE + 2_000_000n,
+      missed: 'uncounted',
+      events: [record(e.vector.record(0, [251], 0x40), 0)],
+    },
   ];
   return {
     abi,
@@ -172,6 +219,12 @@ export function sampleSpec(abi: WriterAbi, version: 6 | 7, compression: 'none' |
       stat(0, 20),
       stat(1, 0),
     ],
-    buffers: [{ name: '', clock: 'global', cpus: [pagesOf(abi, pageSize, cpu0), pagesOf(abi, pageSize, cpu1), new Uint8Array(0)] }],
+    buffers: [
+      {
+        name: '',
+        clock: 'global',
+        cpus: [pagesOf(abi, pageSize, cpu0), pagesOf(abi, pageSize, cpu1), new Uint8Array(0)],
+      },
+    ],
   };
 }

@@ -1,7 +1,7 @@
 /**
- * Names of kernel addresses, from the /proc/kallsyms that trace-cmd copies into its file: 7 MB and 150,000 symbols of
- * which a trace asks for some dozens. So nothing is decoded until the first question, and then only addresses are;
- * names stay bytes until they are an answer.
+ * Names of kernel addresses, from the /proc/kallsyms that trace-cmd copies into its file: 7 MB and
+ * 150,000 symbols of which a trace asks for some dozens. So nothing is decoded until the first
+ * question, and then only addresses are; names stay bytes until they are an answer.
  */
 
 /** As many answers are remembered; a trace has a few hundred distinct code addresses. */
@@ -22,8 +22,8 @@ export class SymbolTable {
   }
 
   /**
-   * The symbol whose code `address` lies in, without offset and module; null when no symbol is below it, none above, or
-   * all addresses are hidden.
+   * The symbol whose code `address` lies in, without offset and module; null when no symbol is
+   * below it, none above, or all addresses are hidden.
    *
    * @param address - as in the records: signed when 64 bits wide.
    */
@@ -69,11 +69,15 @@ export class SymbolTable {
     const names = new Uint32Array(lines);
     let count = 0;
     let sorted = true;
-    for (let at = 0; at < text.length; ) {
+    for (let at = 0; at < text.length;) {
       let digits = 0;
       let high = 0;
       let low = 0;
-      for (let digit = hexDigit(text[at]); digit >= 0 && digits < 16; digit = hexDigit(text[++at])) {
+      for (
+        let digit = hexDigit(text[at]);
+        digit >= 0 && digits < 16;
+        digit = hexDigit(text[++at])
+      ) {
         high = (high << 4) | (low >>> 28);
         low = (low << 4) | digit;
         digits++;
@@ -94,7 +98,10 @@ export class SymbolTable {
     return sorted ? addresses.subarray(0, count) : this.#sort(addresses.subarray(0, count));
   }
 
-  /** Modules come after the kernel although they lie below it, and are not in order among themselves. */
+  /**
+   * Modules come after the kernel although they lie below it, and are not in order among
+   * themselves.
+   */
   #sort(addresses: Float64Array): Float64Array {
     const order = Uint32Array.from(addresses, (_, i) => i);
     order.sort((a, b) => (addresses[a] as number) - (addresses[b] as number) || a - b);

@@ -1,4 +1,6 @@
-/** What trace-cmd itself (3.1.6 in CI) makes of a file: the outside truth for the reader's tests. */
+/**
+ * What trace-cmd itself (3.1.6 in CI) makes of a file: the outside truth for the reader's tests.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,7 +24,8 @@ export interface ReportLine {
   readonly payload: string;
 }
 
-const LINE = /^(?:(?<buffer>\S+): +)? *(?<comm>.+?)-(?<pid>\d+) +\[(?<cpu>\d+)\] +(?<time>[\d.]+): (?<name>\S+): *(?<payload>.*)$/;
+const LINE =
+  /^(?:(?<buffer>\S+): +)? *(?<comm>.+?)-(?<pid>\d+) +\[(?<cpu>\d+)\] +(?<time>[\d.]+): (?<name>\S+): *(?<payload>.*)$/;
 
 /** The records of `file`, by trace-cmd. */
 export function reportLines(file: string, ...flags: readonly string[]): ReportLine[] {
@@ -38,7 +41,11 @@ export function reportLines(file: string, ...flags: readonly string[]): ReportLi
 /** trace-cmd report's whole text. */
 export function reportText(file: string, ...flags: readonly string[]): string {
   const command = ['report', ...flags, '-i', file];
-  return execFileSync('trace-cmd', command, { encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+  return execFileSync('trace-cmd', command, {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
 }
 
 /** Converts `from`; gives the bytes. */
@@ -62,7 +69,10 @@ function temporaryDirectory(): string {
 /** A source with random access over `bytes`. */
 export function datSource(bytes: Uint8Array): RandomAccessSource {
   const source = bytesSource('test.dat', bytes);
-  return { ...source, read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)) };
+  return {
+    ...source,
+    read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)),
+  };
 }
 
 /** A trace, opened and read to its end. */
@@ -74,7 +84,11 @@ export interface ReadTrace {
 }
 
 /** Opens and reads `bytes`. What opening throws is thrown. */
-export async function readAll(bytes: Uint8Array, options: ReadOptions = {}, codecs: Codecs = nodeCodecs): Promise<ReadTrace> {
+export async function readAll(
+  bytes: Uint8Array,
+  options: ReadOptions = {},
+  codecs: Codecs = nodeCodecs,
+): Promise<ReadTrace> {
   const trace = await openDat(datSource(bytes), codecs, options);
   const records: RecordedRecord[] = [];
   let error: unknown = null;

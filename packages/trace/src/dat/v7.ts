@@ -1,7 +1,7 @@
 /**
- * trace.dat version 7: sections, each with a header, found through options. Options sections form a chain; each ends
- * with option DONE, which holds the place of the next. A section may be compressed as a whole; the pages of a
- * compressed buffer are compressed in chunks, CPU by CPU.
+ * trace.dat version 7: sections, each with a header, found through options. Options sections form a
+ * chain; each ends with option DONE, which holds the place of the next. A section may be compressed
+ * as a whole; the pages of a compressed buffer are compressed in chunks, CPU by CPU.
  */
 import { MAX_CPUS } from '@shootdown/machine';
 import type { CpuExtent, DatBuffer, DatContainer, FormatText } from './parts.ts';
@@ -37,17 +37,34 @@ export async function readV7(file: DatFile, reader: MetaReader): Promise<DatCont
   await reader.string(META_LIMITS.name, 'the version of the compressor');
   if (compressor !== 'none' && compressor !== 'zlib' && compressor !== 'zstd') {
     const hint = 'convert it with trace-cmd convert --compression none';
-    throw file.error('ERR_TRACE_UNSUPPORTED', at, 'compressor none, zlib or zstd', JSON.stringify(compressor), hint);
+    throw file.error(
+      'ERR_TRACE_UNSUPPORTED',
+      at,
+      'compressor none, zlib or zstd',
+      JSON.stringify(compressor),
+      hint,
+    );
   }
   file.compression = compressor;
   const directory = await readDirectory(file, await reader.u64('the place of the first options'));
   const formats: FormatText[] = [];
   let left: number = META_LIMITS.formats;
-  const headerPage = await readHeaderInfo(await openSection(file, directory, HEADER_INFO, 'HEADER_INFO'));
+  const headerPage = await readHeaderInfo(
+    await openSection(file, directory, HEADER_INFO, 'HEADER_INFO'),
+  );
   if (directory.sections.has(FTRACE_EVENTS)) {
-    left = await readFormats(await openSection(file, directory, FTRACE_EVENTS, 'FTRACE_EVENTS'), 'ftrace', formats, left);
+    left = await readFormats(
+      await openSection(file, directory, FTRACE_EVENTS, 'FTRACE_EVENTS'),
+      'ftrace',
+      formats,
+      left,
+    );
   }
-  await readSystems(await openSection(file, directory, EVENT_FORMATS, 'EVENT_FORMATS'), formats, left);
+  await readSystems(
+    await openSection(file, directory, EVENT_FORMATS, 'EVENT_FORMATS'),
+    formats,
+    left,
+  );
   return {
     file,
     version: 7,
@@ -62,11 +79,22 @@ export async function readV7(file: DatFile, reader: MetaReader): Promise<DatCont
 }
 
 async function readDirectory(file: DatFile, first: number): Promise<Directory> {
-  const directory: Directory = { options: noOptions(), sections: new Map(), buffers: [], text: false };
+  const directory: Directory = {
+    options: noOptions(),
+    sections: new Map(),
+    buffers: [],
+    text: false,
+  };
   const seen = new Set<number>();
   let left: number = META_LIMITS.options;
-  for (let next = first; next !== 0; ) {
-    if (seen.has(next)) throw file.error('ERR_TRACE_CORRUPT', next, 'options sections that end', 'a chain that comes back here');
+  for (let next = first; next !== 0;) {
+    if (seen.has(next))
+      throw file.error(
+        'ERR_TRACE_CORRUPT',
+        next,
+        'options sections that end',
+        'a chain that comes back here',
+      );
     seen.add(next);
     const { reader } = await readSection(file, next, OPTIONS, 'options', META_LIMITS.options);
     next = 0;
@@ -75,7 +103,13 @@ async function readDirectory(file: DatFile, first: number): Promise<Directory> {
       const size = await reader.u32('the size of an option');
       const byte = reader.position;
       left -= size + 6;
-      if (left < 0) throw file.error('ERR_TRACE_TOO_LARGE', byte, `at most ${META_LIMITS.options} bytes of options`, 'more');
+      if (left < 0)
+        throw file.error(
+          'ERR_TRACE_TOO_LARGE',
+          byte,
+          `at most ${META_LIMITS.options} bytes of options`,
+          'more',
+        );
       const data = await reader.take(size, `option ${id}`);
       if (id === 0) {
         next = await MetaReader.overBytes(file, data, byte).u64('the place of the next options');
@@ -87,12 +121,22 @@ async function readDirectory(file: DatFile, first: number): Promise<Directory> {
   return directory;
 }
 
-async function takeDirectoryOption(file: DatFile, directory: Directory, id: number, data: Uint8Array, byte: number): Promise<void> {
+async function takeDirectoryOption(
+  file: DatFile,
+  directory: Directory,
+  id: number,
+  data: Uint8Array,
+  byte: number,
+): Promise<void> {
   if (id === BUFFER) {
     directory.buffers.push(await readBufferOption(file, data, byte));
-    if (directory.buffers.length > 256) throw file.error('ERR_TRACE_TOO_LARGE', byte, 'at most 256 buffers', 'more');
+    if (directory.buffers.length > 256)
+      throw file.error('ERR_TRACE_TOO_LARGE', byte, 'at most 256 buffers', 'more');
   } else if (id >= HEADER_INFO && id <= CMDLINES) {
-    directory.sections.set(id, await MetaReader.overBytes(file, data, byte).u64('the place of a section'));
+    directory.sections.set(
+      id,
+      await MetaReader.overBytes(file, data, byte).u64('the place of a section'),
+    );
   } else if (id === BUFFER_TEXT) {
     directory.text = true;
   } else {
@@ -100,7 +144,11 @@ async function takeDirectoryOption(file: DatFile, directory: Directory, id: numb
   }
 }
 
-async function readBufferOption(file: DatFile, data: Uint8Array, byte: number): Promise<Directory['buffers'][number]> {
+async function readBufferOption(
+  file: DatFile,
+  data: Uint8Array,
+  byte: number,
+): Promise<Directory['buffers'][number]> {
   const reader = MetaReader.overBytes(file, data, byte);
   const offset = await reader.u64('the place of a buffer');
   const name = await reader.string(META_LIMITS.name, 'the name of a buffer');
@@ -117,14 +165,17 @@ async function readBufferOption(file: DatFile, data: Uint8Array, byte: number): 
   }
   cpus.sort((a, b) => a.cpu - b.cpu);
   const twice = cpus.find((extent, i) => extent.cpu === cpus[i + 1]?.cpu);
-  if (twice !== undefined) throw reader.error('each CPU of a buffer once', `CPU ${twice.cpu} twice`);
+  if (twice !== undefined)
+    throw reader.error('each CPU of a buffer once', `CPU ${twice.cpu} twice`);
   return { offset, buffer: { name, clock, pageSize, cpus } };
 }
 
 async function readBuffers(file: DatFile, directory: Directory): Promise<readonly DatBuffer[]> {
   if (directory.buffers.length === 0) {
     const found = directory.text ? 'only the text of a latency tracer' : 'none';
-    const hint = directory.text ? 'give the output of trace-cmd report instead' : 'was the recording stopped before it was written?';
+    const hint = directory.text
+      ? 'give the output of trace-cmd report instead'
+      : 'was the recording stopped before it was written?';
     throw file.error('ERR_TRACE_UNSUPPORTED', 0, 'an option BUFFER', found, hint);
   }
   const buffers: DatBuffer[] = [];
@@ -133,40 +184,87 @@ async function readBuffers(file: DatFile, directory: Directory): Promise<readonl
     const { compressed } = await readSectionHeader(header, BUFFER, 'buffer');
     buffers.push({ ...buffer, compressed });
   }
-  return [...buffers.filter(({ name }) => name === ''), ...buffers.filter(({ name }) => name !== '')];
+  return [
+    ...buffers.filter(({ name }) => name === ''),
+    ...buffers.filter(({ name }) => name !== ''),
+  ];
 }
 
-async function readSectionHeader(reader: MetaReader, id: number, what: string): Promise<{ compressed: boolean; size: number }> {
+async function readSectionHeader(
+  reader: MetaReader,
+  id: number,
+  what: string,
+): Promise<{ compressed: boolean; size: number }> {
   const found = await reader.u16(`the header of the ${what} section`);
-  if (found !== id) throw reader.error(`the header of the ${what} section (id ${id}) just before`, `id ${found}`);
+  if (found !== id)
+    throw reader.error(`the header of the ${what} section (id ${id}) just before`, `id ${found}`);
   const flags = await reader.u16('the flags of a section');
-  await reader.u32("the name of a section");
+  await reader.u32('the name of a section');
   return { compressed: (flags & 1) !== 0, size: await reader.u64('the size of a section') };
 }
 
 /** Opens the section at `offset`, decompressed when need be. */
-async function readSection(file: DatFile, offset: number, id: number, what: string, most: number): Promise<{ reader: MetaReader }> {
+async function readSection(
+  file: DatFile,
+  offset: number,
+  id: number,
+  what: string,
+  most: number,
+): Promise<{ reader: MetaReader }> {
   const reader = MetaReader.overFile(file, offset);
   const { compressed, size } = await readSectionHeader(reader, id, what);
   const start = offset + SECTION_HEADER;
   if (!compressed) return { reader: MetaReader.overFile(file, start, start + size) };
   const packedSize = await reader.u32(`the compressed size of the ${what} section`);
   const plainSize = await reader.u32(`the size of the ${what} section`);
-  if (plainSize > most) throw file.error('ERR_TRACE_TOO_LARGE', start, `a ${what} section of at most ${most} bytes`, `${plainSize}`);
+  if (plainSize > most)
+    throw file.error(
+      'ERR_TRACE_TOO_LARGE',
+      start,
+      `a ${what} section of at most ${most} bytes`,
+      `${plainSize}`,
+    );
   const packed = await reader.take(packedSize, `the ${what} section`);
-  return { reader: MetaReader.overBytes(file, file.decompress(packed, plainSize, start + 8, `the ${what} section`), start) };
+  return {
+    reader: MetaReader.overBytes(
+      file,
+      file.decompress(packed, plainSize, start + 8, `the ${what} section`),
+      start,
+    ),
+  };
 }
 
-async function openSection(file: DatFile, directory: Directory, id: number, name: string): Promise<MetaReader> {
+async function openSection(
+  file: DatFile,
+  directory: Directory,
+  id: number,
+  name: string,
+): Promise<MetaReader> {
   const offset = directory.sections.get(id);
   if (offset === undefined) throw file.error('ERR_TRACE_CORRUPT', 0, `an option ${name}`, 'none');
-  return (await readSection(file, offset, id, name, id === KALLSYMS ? META_LIMITS.symbols : META_LIMITS.formats)).reader;
+  return (
+    await readSection(
+      file,
+      offset,
+      id,
+      name,
+      id === KALLSYMS ? META_LIMITS.symbols : META_LIMITS.formats,
+    )
+  ).reader;
 }
 
 /** A section that holds one text after its size; absent is empty. */
-async function readBlob(file: DatFile, directory: Directory, id: number, name: string): Promise<Uint8Array> {
+async function readBlob(
+  file: DatFile,
+  directory: Directory,
+  id: number,
+  name: string,
+): Promise<Uint8Array> {
   if (!directory.sections.has(id)) return new Uint8Array(0);
   const reader = await openSection(file, directory, id, name);
-  const size = id === CMDLINES ? await reader.u64(`the size of ${name}`) : await reader.u32(`the size of ${name}`);
+  const size =
+    id === CMDLINES
+      ? await reader.u64(`the size of ${name}`)
+      : await reader.u32(`the size of ${name}`);
   return reader.block(size, id === KALLSYMS ? META_LIMITS.symbols : META_LIMITS.text, name);
 }

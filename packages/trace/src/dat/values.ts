@@ -1,7 +1,8 @@
 /**
- * How values are read out of a record, one reader per field, made once per event type. A reader gets the block that
- * the record lies in and where the record begins and ends there. The block's end is checked by DataView, the record's
- * end here or, for fields at fixed offsets, once per record.
+ * How values are read out of a record, one reader per field, made once per event type. A reader
+ * gets the block that the record lies in and where the record begins and ends there. The block's
+ * end is checked by DataView, the record's end here or, for fields at fixed offsets, once per
+ * record.
  */
 import { type CpuId, cpuId, MAX_CPUS } from '@shootdown/machine';
 import type { Field } from './eventFormat.ts';
@@ -33,22 +34,36 @@ export interface Abi {
 /** Reads a number from a record that begins at `start`. */
 export type NumberReader = (view: DataView, start: number) => number;
 
-/** A reader for a field of 1, 2, 4 or 8 bytes; null for any other. 8 bytes are read as signed: an address, a long, a full flush's -1. */
-export function numberReader(field: Field, abi: Abi, signed: boolean = field.signed): NumberReader | null {
+/**
+ * A reader for a field of 1, 2, 4 or 8 bytes; null for any other. 8 bytes are read as signed: an
+ * address, a long, a full flush's -1.
+ */
+export function numberReader(
+  field: Field,
+  abi: Abi,
+  signed: boolean = field.signed,
+): NumberReader | null {
   const { offset } = field;
   const le = abi.littleEndian;
   if (field.location !== 'field' || field.array) return null;
   switch (field.size) {
     case 1:
-      return signed ? (view, start) => view.getInt8(start + offset) : (view, start) => view.getUint8(start + offset);
+      return signed
+        ? (view, start) => view.getInt8(start + offset)
+        : (view, start) => view.getUint8(start + offset);
     case 2:
-      return signed ? (view, start) => view.getInt16(start + offset, le) : (view, start) => view.getUint16(start + offset, le);
+      return signed
+        ? (view, start) => view.getInt16(start + offset, le)
+        : (view, start) => view.getUint16(start + offset, le);
     case 4:
-      return signed ? (view, start) => view.getInt32(start + offset, le) : (view, start) => view.getUint32(start + offset, le);
+      return signed
+        ? (view, start) => view.getInt32(start + offset, le)
+        : (view, start) => view.getUint32(start + offset, le);
     case 8: {
       const high = offset + (le ? 4 : 0);
       const low = offset + (le ? 0 : 4);
-      return (view, start) => view.getInt32(start + high, le) * 0x1_0000_0000 + view.getUint32(start + low, le);
+      return (view, start) =>
+        view.getInt32(start + high, le) * 0x1_0000_0000 + view.getUint32(start + low, le);
     }
     default:
       return null;
@@ -62,27 +77,44 @@ export interface Span {
 }
 
 /**
- * Fills `into` with the place of a field's bytes in the record from `start` to `end`. @throws RecordFault when that
- * is outside the record.
+ * Fills `into` with the place of a field's bytes in the record from `start` to `end`. @throws
+ * RecordFault when that is outside the record.
  */
-export function locate(field: Field, abi: Abi, view: DataView, start: number, end: number, into: Span): void {
+export function locate(
+  field: Field,
+  abi: Abi,
+  view: DataView,
+  start: number,
+  end: number,
+  into: Span,
+): void {
   const at = start + field.offset;
   if (field.location === 'field') {
     into.start = at;
     // `char buf[]` at the end of a format: size 0, as long as the record.
     into.end = field.size === 0 && field.array ? end : at + field.size;
   } else {
-    if (at + 4 > end) throw new RecordFault(`field ${field.name} inside its record`, `a record of ${end - start} bytes`);
+    if (at + 4 > end)
+      throw new RecordFault(
+        `field ${field.name} inside its record`,
+        `a record of ${end - start} bytes`,
+      );
     const word = view.getUint32(at, abi.littleEndian);
     into.start = (word & 0xffff) + (field.location === 'rel' ? at + 4 : start);
     into.end = into.start + (word >>> 16);
   }
   if (into.start > end || into.end > end) {
-    throw new RecordFault(`field ${field.name} inside its record of ${end - start} bytes`, `one that ends at ${into.end - start}`);
+    throw new RecordFault(
+      `field ${field.name} inside its record of ${end - start} bytes`,
+      `one that ends at ${into.end - start}`,
+    );
   }
 }
 
-/** The CPUs of a bitmask that is an array of the kernel's longs, so that on a big-endian machine each word counts from its other end. */
+/**
+ * The CPUs of a bitmask that is an array of the kernel's longs, so that on a big-endian machine
+ * each word counts from its other end.
+ */
 export function cpusOfMask(bytes: Uint8Array, start: number, end: number, abi: Abi): CpuId[] {
   const cpus: CpuId[] = [];
   const flip = abi.littleEndian ? 0 : abi.longSize - 1;
@@ -104,7 +136,10 @@ export function checkCpu(cpu: number): CpuId {
 
 const decoder = new TextDecoder();
 
-/** Strings of bytes up to a NUL, decoded once each: a trace repeats a few command names millions of times. */
+/**
+ * Strings of bytes up to a NUL, decoded once each: a trace repeats a few command names millions of
+ * times.
+ */
 export class StringPool {
   readonly #known = new Map<number, { readonly bytes: Uint8Array; readonly text: string }>();
 

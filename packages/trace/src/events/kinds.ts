@@ -17,8 +17,19 @@ const TYPED: ReadonlyMap<string, RecordedEvent['kind']> = new Map<string, Record
 ]);
 
 /** The interrupts of x86's irq_vectors group; each has an _entry and an _exit event. */
-const IRQ_VECTOR =
-  /^(?:call_function|call_function_single|deferred_error_apic|error_apic|irq_work|local_timer|reschedule|spurious_apic|thermal_apic|threshold_apic|x86_platform_ipi)_(?<edge>entry|exit)$/;
+const IRQ_VECTORS: ReadonlySet<string> = new Set([
+  'call_function',
+  'call_function_single',
+  'deferred_error_apic',
+  'error_apic',
+  'irq_work',
+  'local_timer',
+  'reschedule',
+  'spurious_apic',
+  'thermal_apic',
+  'threshold_apic',
+  'x86_platform_ipi',
+]);
 
 /** The kind of the event called `name`. */
 export function kindOf(name: string): RecordedEvent['kind'] {
@@ -26,12 +37,15 @@ export function kindOf(name: string): RecordedEvent['kind'] {
   if (typed !== undefined) return typed;
   if (name.startsWith('sys_enter_')) return 'sys_enter';
   if (name.startsWith('sys_exit_')) return 'sys_exit';
-  const vector = IRQ_VECTOR.exec(name);
-  if (vector !== null) return vector.groups?.['edge'] === 'entry' ? 'vector_entry' : 'vector_exit';
-  return 'other';
+  const edge = name.endsWith('_entry') ? 'entry' : 'exit';
+  const irq = name.slice(0, -(edge.length + 1));
+  return name.endsWith(`_${edge}`) && IRQ_VECTORS.has(irq) ? `vector_${edge}` : 'other';
 }
 
-/** The symbol of `symbol+0x33/0x60`, `symbol+0x33` or `symbol [module]`: sizes and offsets differ between forms of one recording. */
+/**
+ * The symbol of `symbol+0x33/0x60`, `symbol+0x33` or `symbol [module]`: sizes and offsets differ
+ * between forms of one recording.
+ */
 export function symbolOf(text: string): string {
   const end = text.search(/[+ ]/);
   return end === -1 ? text : text.slice(0, end);

@@ -1,14 +1,21 @@
 /**
- * The shapes of recorded events. The kernel's tracepoint names and field names are kept; `kind` selects the shape and `name` is the event's own
- * name. An event that nobody here asks about is `other`: it is counted, timed and attributed like the rest, and its payload is text on demand.
+ * The shapes of recorded events. The kernel's tracepoint names and field names are kept; `kind`
+ * selects the shape and `name` is the event's own name. An event that nobody here asks about is
+ * `other`: it is counted, timed and attributed like the rest, and its payload is text on demand.
  */
 import type { CpuId, TraceRecord, VirtAddr } from '@shootdown/machine';
 
-/** A task as the recording names it. One object per distinct triple, so tasks of one trace compare by identity. */
+/**
+ * A task as the recording names it. One object per distinct triple, so tasks of one trace compare
+ * by identity.
+ */
 export interface RecordedTask {
   /** Thread id; 0 is the idle task of whichever CPU. */
   readonly pid: number;
-  /** The command name, cut at 15 bytes by the kernel; `<...>` when the recording lost it, `<idle>` for pid 0. */
+  /**
+   * The command name, cut at 15 bytes by the kernel; `<...>` when the recording lost it, `<idle>`
+   * for pid 0.
+   */
   readonly comm: string;
   /** Process id; null when the recording does not say. */
   readonly tgid: number | null;
@@ -18,13 +25,22 @@ export interface RecordedTask {
 export interface TlbFlush {
   readonly kind: 'tlb_flush';
   readonly name: 'tlb_flush';
-  /** Pages flushed, in units of the flush's stride; -1 is a full flush, 0 a task switch that kept the ASID. */
+  /**
+   * Pages flushed, in units of the flush's stride; -1 is a full flush, 0 a task switch that kept
+   * the ASID.
+   */
   readonly pages: number;
-  /** TLB_FLUSH_ON_TASK_SWITCH 0, REMOTE_SHOOTDOWN 1 (received), LOCAL_SHOOTDOWN 2, LOCAL_MM_SHOOTDOWN 3, REMOTE_SEND_IPI 4 (sender), REMOTE_WRONG_CPU 5. */
+  /**
+   * TLB_FLUSH_ON_TASK_SWITCH 0, REMOTE_SHOOTDOWN 1 (received), LOCAL_SHOOTDOWN 2,
+   * LOCAL_MM_SHOOTDOWN 3, REMOTE_SEND_IPI 4 (sender), REMOTE_WRONG_CPU 5.
+   */
   readonly reason: number;
 }
 
-/** csd:csd_queue_cpu: a function call queued to another CPU, whether or not that took an interrupt of its own. */
+/**
+ * csd:csd_queue_cpu: a function call queued to another CPU, whether or not that took an interrupt
+ * of its own.
+ */
 export interface CsdQueueCpu {
   readonly kind: 'csd_queue_cpu';
   readonly name: 'csd_queue_cpu';
@@ -34,7 +50,10 @@ export interface CsdQueueCpu {
   readonly callsite: string;
   /** The function that the target will run. */
   readonly func: string;
-  /** The call_single_data; joins with csd_function_entry. Hashed by %p in ftrace text, so never comparable between files. */
+  /**
+   * The call_single_data; joins with csd_function_entry. Hashed by %p in ftrace text, so never
+   * comparable between files.
+   */
   readonly csd: VirtAddr;
 }
 
@@ -51,10 +70,16 @@ export interface CsdFunction {
 export interface IpiSend {
   readonly kind: 'ipi_send';
   readonly name: 'ipi_send_cpu' | 'ipi_send_cpumask';
-  /** Null when the recording does not say (`trace-cmd report -R` prints the mask's offset instead of the mask). */
+  /**
+   * Null when the recording does not say (`trace-cmd report -R` prints the mask's offset instead of
+   * the mask).
+   */
   readonly targets: readonly CpuId[] | null;
   readonly callsite: string;
-  /** `0x0` is a reschedule; a function call is always generic_smp_call_function_single_interrupt, whatever the function. */
+  /**
+   * `0x0` is a reschedule; a function call is always generic_smp_call_function_single_interrupt,
+   * whatever the function.
+   */
   readonly callback: string;
 }
 
@@ -88,7 +113,9 @@ export interface SchedSwitch {
   readonly nextComm: string;
 }
 
-/** syscalls:sys_enter_*. ftrace text prints it as a call, `sys_munmap(addr: 0x7f.., len: 0x2e000)`. */
+/**
+ * syscalls:sys_enter_*. ftrace text prints it as a call, `sys_munmap(addr: 0x7f.., len: 0x2e000)`.
+ */
 export interface SysEnter {
   readonly kind: 'sys_enter';
   /** `sys_enter_munmap` */
@@ -114,9 +141,14 @@ export interface SysExit {
 export interface PageFault {
   readonly kind: 'page_fault';
   readonly name: 'page_fault_user' | 'page_fault_kernel';
-  /** Null when the recording names a symbol there instead of the address (a fault on kernel memory). */
+  /**
+   * Null when the recording names a symbol there instead of the address (a fault on kernel memory).
+   */
   readonly address: VirtAddr | null;
-  /** Bit 0 protection (0: not present), bit 1 write, bit 2 user, bit 4 instruction fetch. 7 is a write to a present page: copy-on-write. */
+  /**
+   * Bit 0 protection (0: not present), bit 1 write, bit 2 user, bit 4 instruction fetch. 7 is a
+   * write to a present page: copy-on-write.
+   */
   readonly errorCode: number;
 }
 
@@ -130,7 +162,10 @@ export interface OtherEvent {
 
 /** Text on demand. */
 export interface Payload {
-  /** What the trace prints after the event's name; from a trace.dat, `field=value` in the order of the event's format. */
+  /**
+   * What the trace prints after the event's name; from a trace.dat, `field=value` in the order of
+   * the event's format.
+   */
   text(): string;
 }
 

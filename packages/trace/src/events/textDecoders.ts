@@ -1,6 +1,7 @@
 /**
- * What the text of each typed event says: one decoder per event, from a cursor over its payload. Both spellings are read, the kernel's
- * (`pages:16`) and trace-cmd's plugins' (`pages=16`), because a `trace-cmd report` may run with or without them.
+ * What the text of each typed event says: one decoder per event, from a cursor over its payload.
+ * Both spellings are read, the kernel's (`pages:16`) and trace-cmd's plugins' (`pages=16`), because
+ * a `trace-cmd report` may run with or without them.
  *
  * A decoder returns null when the payload lacks a field that its shape needs.
  */
@@ -9,7 +10,10 @@ import { at, Char, isDigit } from '../text/bytes.ts';
 import { type Fields, key } from '../text/fields.ts';
 import type { RecordedEvent } from './shapes.ts';
 
-/** How a cpumask is printed: hex words by the kernel, a cpu list by trace-cmd. `11` is either, so the source decides, never the line. */
+/**
+ * How a cpumask is printed: hex words by the kernel, a cpu list by trace-cmd. `11` is either, so
+ * the source decides, never the line.
+ */
 export type MaskForm = 'hex-words' | 'cpu-list';
 
 /** Decodes one payload. */
@@ -35,7 +39,10 @@ const K = {
   ret: key('ret'),
 };
 
-/** pages:16 reason:remote shootdown (1); the words changed with versions and may be empty, the number did not. Raw: reason=1 pages=16. */
+/**
+ * pages:16 reason:remote shootdown (1); the words changed with versions and may be empty, the
+ * number did not. Raw: reason=1 pages=16.
+ */
 function tlbFlush(f: Fields): RecordedEvent | null {
   const start = f.pos;
   if (!f.seek(K.pages)) return null;
@@ -45,7 +52,9 @@ function tlbFlush(f: Fields): RecordedEvent | null {
   const words = f.pos;
   if (!f.skipTo(Char.openParen)) f.pos = words;
   const reason = f.int();
-  return pages === null || reason === null ? null : { kind: 'tlb_flush', name: 'tlb_flush', pages, reason };
+  return pages === null || reason === null
+    ? null
+    : { kind: 'tlb_flush', name: 'tlb_flush', pages, reason };
 }
 
 function csdQueueCpu(f: Fields): RecordedEvent | null {
@@ -57,7 +66,9 @@ function csdQueueCpu(f: Fields): RecordedEvent | null {
   const func = f.symbol();
   if (!f.seek(K.csd)) return null;
   const csd = f.address();
-  return csd === null ? null : { kind: 'csd_queue_cpu', name: 'csd_queue_cpu', target: cpuId(target), callsite, func, csd };
+  return csd === null
+    ? null
+    : { kind: 'csd_queue_cpu', name: 'csd_queue_cpu', target: cpuId(target), callsite, func, csd };
 }
 
 function csdFunction(name: 'csd_function_entry' | 'csd_function_exit'): PayloadDecoder {
@@ -86,14 +97,21 @@ function ipiSendCpumask(form: MaskForm): PayloadDecoder {
   };
 }
 
-function ipiSend(f: Fields, name: 'ipi_send_cpu' | 'ipi_send_cpumask', targets: readonly CpuId[] | null): RecordedEvent | null {
+function ipiSend(
+  f: Fields,
+  name: 'ipi_send_cpu' | 'ipi_send_cpumask',
+  targets: readonly CpuId[] | null,
+): RecordedEvent | null {
   if (!f.seek(K.callsite)) return null;
   const callsite = f.symbol();
   if (!f.seek(K.callback)) return null;
   return { kind: 'ipi_send', name, targets, callsite, callback: f.symbol() };
 }
 
-/** target_mask=00000000,00000002 (Function call interrupts); the other two print (Function call interrupts) alone. */
+/**
+ * target_mask=00000000,00000002 (Function call interrupts); the other two print (Function call
+ * interrupts) alone.
+ */
 function armIpi(name: 'ipi_raise' | 'ipi_entry' | 'ipi_exit', form: MaskForm): PayloadDecoder {
   return (f) => {
     let targets: readonly CpuId[] | null = [];
@@ -116,7 +134,8 @@ function irqVector(name: string): PayloadDecoder {
 function pageFault(name: 'page_fault_user' | 'page_fault_kernel'): PayloadDecoder {
   return (f) => {
     if (!f.seek(K.address)) return null;
-    // %ps: an address that the symbol table knows prints as a symbol, and its number is then not in the text.
+    // %ps: an address that the symbol table knows prints as a symbol, and its number is then not in
+    // the text.
     const address = f.address();
     if (!f.seek(K.errorCode)) return null;
     const errorCode = f.hex();
@@ -124,7 +143,10 @@ function pageFault(name: 'page_fault_user' | 'page_fault_kernel'): PayloadDecode
   };
 }
 
-/** prev_comm=a prev_pid=1 ... next_comm=b next_pid=2 ..., or the plugin's `a:1 [120] R ==> b:2 [120]`. */
+/**
+ * prev_comm=a prev_pid=1 ... next_comm=b next_pid=2 ..., or the plugin's `a:1 [120] R ==> b:2
+ * [120]`.
+ */
 function schedSwitch(f: Fields): RecordedEvent | null {
   const start = f.pos;
   if (f.seek(K.prevComm)) {
@@ -146,18 +168,32 @@ function schedSwitch(f: Fields): RecordedEvent | null {
   const prev = switchSide(f, start, middle);
   const next = switchSide(f, middle + 4, f.end);
   if (prev === null || next === null) return null;
-  return { kind: 'sched_switch', name: 'sched_switch', prevPid: prev.pid, prevComm: prev.comm, nextPid: next.pid, nextComm: next.comm };
+  return {
+    kind: 'sched_switch',
+    name: 'sched_switch',
+    prevPid: prev.pid,
+    prevComm: prev.comm,
+    nextPid: next.pid,
+    nextComm: next.comm,
+  };
 }
 
 /** Index of `==> `; the last one, since a command may hold anything. */
 function arrow(f: Fields): number {
   for (let i = f.end - 4; i >= f.pos; i--) {
-    if (at(f.bytes, i) === Char.equals && at(f.bytes, i + 1) === Char.equals && at(f.bytes, i + 2) === Char.greater) return i;
+    if (
+      at(f.bytes, i) === Char.equals &&
+      at(f.bytes, i + 1) === Char.equals &&
+      at(f.bytes, i + 2) === Char.greater
+    )
+      return i;
   }
   return -1;
 }
 
-/** `comm:pid [prio]`: the pid stands before the last ` [`, the command before the `:` before that. */
+/**
+ * `comm:pid [prio]`: the pid stands before the last ` [`, the command before the `:` before that.
+ */
 function switchSide(f: Fields, start: number, end: number): { comm: string; pid: number } | null {
   let i = end - 1;
   while (i > start && at(f.bytes, i) !== Char.openBracket) i--;
@@ -170,7 +206,10 @@ function switchSide(f: Fields, start: number, end: number): { comm: string; pid:
   return { comm: f.intern(start, i - 1), pid };
 }
 
-/** trace-cmd -R prints where the mask is in the record (its length in the upper 16 bits) instead of the mask. */
+/**
+ * trace-cmd -R prints where the mask is in the record (its length in the upper 16 bits) instead of
+ * the mask.
+ */
 const RAW_MASK = /^\d{5,}$/;
 
 /** The CPUs of a printed mask; null when it is not one. */
@@ -194,16 +233,25 @@ export function maskOf(text: string, form: MaskForm): readonly CpuId[] | null {
   return cpus;
 }
 
-/** `addr: 7f.., len: 10000` or `addr: 0x7f.., len: 0x10000`, always hexadecimal; raw: `__syscall_nr=11 addr=0x7f..`. */
+/**
+ * `addr: 7f.., len: 10000` or `addr: 0x7f.., len: 0x10000`, always hexadecimal; raw:
+ * `__syscall_nr=11 addr=0x7f..`.
+ */
 function sysEnter(name: string): PayloadDecoder {
   const syscall = name.slice('sys_enter_'.length);
-  // The same names every time, so one array serves all events; it is made anew only if a line differs.
+  // The same names every time, so one array serves all events; it is made anew only if a line
+  // differs.
   let args: readonly string[] = [];
   return (f) => {
     const values: number[] = [];
     while (f.pos < f.end) {
       const start = f.pos;
-      while (f.pos < f.end && at(f.bytes, f.pos) !== Char.colon && at(f.bytes, f.pos) !== Char.equals) f.pos++;
+      while (
+        f.pos < f.end &&
+        at(f.bytes, f.pos) !== Char.colon &&
+        at(f.bytes, f.pos) !== Char.equals
+      )
+        f.pos++;
       if (f.pos === f.end) break;
       const argument = f.intern(start, f.pos);
       f.pos++;
@@ -215,7 +263,11 @@ function sysEnter(name: string): PayloadDecoder {
         if (args[values.length] !== argument) args = [...args.slice(0, values.length), argument];
         values.push(value);
       }
-      while (f.pos < f.end && (at(f.bytes, f.pos) === Char.comma || at(f.bytes, f.pos) === Char.space)) f.pos++;
+      while (
+        f.pos < f.end &&
+        (at(f.bytes, f.pos) === Char.comma || at(f.bytes, f.pos) === Char.space)
+      )
+        f.pos++;
     }
     if (args.length > values.length) args = args.slice(0, values.length);
     return { kind: 'sys_enter', name, syscall, args, values };
@@ -232,8 +284,15 @@ function sysExit(name: string): PayloadDecoder {
   };
 }
 
-/** The decoder of the event `name` in a text that prints masks in `form`; null for an event without a typed shape. */
-export function textDecoder(name: string, kind: RecordedEvent['kind'], form: MaskForm): PayloadDecoder | null {
+/**
+ * The decoder of the event `name` in a text that prints masks in `form`; null for an event without
+ * a typed shape.
+ */
+export function textDecoder(
+  name: string,
+  kind: RecordedEvent['kind'],
+  form: MaskForm,
+): PayloadDecoder | null {
   switch (kind) {
     case 'tlb_flush':
       return tlbFlush;

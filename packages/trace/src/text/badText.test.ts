@@ -1,10 +1,14 @@
-/** What is wrong with a text is said in one line: where, what was expected, what was found, what to do. */
+/**
+ * What is wrong with a text is said in one line: where, what was expected, what was found, what to
+ * do.
+ */
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { open, recordsOf } from '../examples.testlib.ts';
 
 const HEADER = 'cpus=8\n';
-const GOOD = '            init-1     [005]    18.651507: tlb_flush:            pages=1 reason=local (3)\n';
+const GOOD =
+  '            init-1     [005]    18.651507: tlb_flush:            pages=1 reason=local (3)\n';
 
 async function problem(input: Parameters<typeof open>[0]): Promise<string> {
   try {
@@ -16,22 +20,48 @@ async function problem(input: Parameters<typeof open>[0]): Promise<string> {
 }
 
 test.each([
-  [{ text: '' }, 'test: byte 0: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found an empty file'],
+  [
+    { text: '' },
+    'test: byte 0: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found an empty file',
+  ],
   [{ bytes: gzipSync('') }, 'found gzip of nothing'],
-  [{ text: 'hello\nworld\n' }, "test: line 1: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found 'hello'"],
-  [{ bytes: new Uint8Array([1, 2, 0, 4]) }, 'test: byte 2: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found binary data'],
+  [
+    { text: 'hello\nworld\n' },
+    "test: line 1: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found 'hello'",
+  ],
+  [
+    { bytes: new Uint8Array([1, 2, 0, 4]) },
+    'test: byte 2: expected ftrace text, trace-cmd report text or trace.dat (plain or gzip), found binary data',
+  ],
   [{ text: 'PERFILE2....' }, 'found a perf.data file; record with trace-cmd instead'],
-  [{ text: 'wl  3312 [000]  1270.688781:  tlb:tlb_flush: pages:1 reason:local MM shootdown (3)\n' }, 'found perf script text'],
+  [
+    {
+      text: 'wl  3312 [000]  1270.688781:  tlb:tlb_flush: pages:1 reason:local MM shootdown (3)\n',
+    },
+    'found perf script text',
+  ],
   [{ text: '{"traceEvents":[]}' }, 'found JSON'],
-  [{ text: `${HEADER}${GOOD}garbage\n${GOOD}` }, "test: line 3: expected TASK-PID [CPU] FLAGS TIME: EVENT, found 'garbage'; use --keep-going"],
-  [{ text: `${HEADER}${GOOD.replace('pages=1', 'pages=x')}` }, "line 2: expected the fields of tlb_flush, found 'pages=x reason=local (3)'"],
-  [{ text: `${HEADER}${GOOD}${'x'.repeat(100_000)}` }, 'test: line 3: expected a text line, found a line of more than 65536 bytes at byte'],
+  [
+    { text: `${HEADER}${GOOD}garbage\n${GOOD}` },
+    "test: line 3: expected TASK-PID [CPU] FLAGS TIME: EVENT, found 'garbage'; use --keep-going",
+  ],
+  [
+    { text: `${HEADER}${GOOD.replace('pages=1', 'pages=x')}` },
+    "line 2: expected the fields of tlb_flush, found 'pages=x reason=local (3)'",
+  ],
+  [
+    { text: `${HEADER}${GOOD}${'x'.repeat(100_000)}` },
+    'test: line 3: expected a text line, found a line of more than 65536 bytes at byte',
+  ],
 ])('%o', async (input, expected) => {
   expect(await problem(input)).toContain(expected);
 });
 
 test('with keepGoing, lines that cannot be read are counted, the rest is read, and events keep their names', async () => {
-  const trace = await open({ text: `${HEADER}${GOOD}garbage\n${GOOD.replace('pages=1', 'pages=x')}${GOOD}` }, { keepGoing: true });
+  const trace = await open(
+    { text: `${HEADER}${GOOD}garbage\n${GOOD.replace('pages=1', 'pages=x')}${GOOD}` },
+    { keepGoing: true },
+  );
   const records = await recordsOf(trace);
   expect(records.map((record) => `${record.event.name} ${record.event.kind}`)).toEqual([
     'tlb_flush tlb_flush',
@@ -52,5 +82,7 @@ test('a cut gzip says so behind the last line, and with keepGoing gives what cam
 
 test('a gzip bomb of one endless line is refused after one line of memory', async () => {
   const bomb = gzipSync(new Uint8Array(50 << 20).fill(120));
-  expect(await problem({ bytes: Buffer.concat([gzipSync(HEADER + GOOD), bomb]) })).toContain('a line of more than 65536 bytes');
+  expect(await problem({ bytes: Buffer.concat([gzipSync(HEADER + GOOD), bomb]) })).toContain(
+    'a line of more than 65536 bytes',
+  );
 });

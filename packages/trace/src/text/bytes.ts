@@ -1,4 +1,7 @@
-/** Bytes of a line. `at` exists because an index that the loop's own bounds prove needs no `undefined`, and this is the one place that says so. */
+/**
+ * Bytes of a line. `at` exists because an index that the loop's own bounds prove needs no
+ * `undefined`, and this is the one place that says so.
+ */
 
 /** The byte at `index`, which the caller knows to be inside. */
 export function at(bytes: Uint8Array, index: number): number {

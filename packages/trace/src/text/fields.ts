@@ -1,6 +1,7 @@
 /**
- * A cursor over one event's payload, `pages:16 reason:remote shootdown (1)` or `cpu=1 callsite=f+0x2/0x4 func=g csd=0x0`. The kernel prints fields in
- * a fixed order, so each search starts where the last one ended and a payload is passed over once.
+ * A cursor over one event's payload, `pages:16 reason:remote shootdown (1)` or `cpu=1
+ * callsite=f+0x2/0x4 func=g csd=0x0`. The kernel prints fields in a fixed order, so each search
+ * starts where the last one ended and a payload is passed over once.
  */
 import type { VirtAddr } from '@shootdown/machine';
 import { at, Char, HEX, isDigit, textOf } from './bytes.ts';
@@ -25,7 +26,10 @@ export class Fields {
     this.end = end;
   }
 
-  /** Moves behind `name=`, `name:` or `name: `; false, and nothing moves, when the field is not there. */
+  /**
+   * Moves behind `name=`, `name:` or `name: `; false, and nothing moves, when the field is not
+   * there.
+   */
   seek(name: Key): boolean {
     const { bytes, end } = this;
     const first = at(name, 0);
@@ -69,7 +73,10 @@ export class Fields {
     return negative ? -value : value;
   }
 
-  /** A hexadecimal number of up to 64 bits here, with or without 0x, as a signed number; `(nil)` is 0; null when there is none. */
+  /**
+   * A hexadecimal number of up to 64 bits here, with or without 0x, as a signed number; `(nil)` is
+   * 0; null when there is none.
+   */
   hex(): number | null {
     const { bytes, end } = this;
     let i = this.pos;
@@ -96,7 +103,10 @@ export class Fields {
     return this.hex() as VirtAddr | null;
   }
 
-  /** A symbol without its `+0x2/0x4`, up to a space or comma; a number stays as it is written. Empty when nothing is there. */
+  /**
+   * A symbol without its `+0x2/0x4`, up to a space or comma; a number stays as it is written. Empty
+   * when nothing is there.
+   */
   symbol(): string {
     const { bytes, end } = this;
     let i = this.pos;

@@ -1,4 +1,7 @@
-/** What the first lines of a text say: the tracer's header, or trace-cmd's, or nothing and then the first event line decides. */
+/**
+ * What the first lines of a text say: the tracer's header, or trace-cmd's, or nothing and then the
+ * first event line decides.
+ */
 import type { TraceKind } from '../openedTrace.ts';
 import { FLAGS_BY_COUNT, legendColumns, type LineLayout } from './layout.ts';
 import { LATENCY_LINE, PLAIN_LINE } from './lineParser.ts';
@@ -22,13 +25,24 @@ export interface TextHeader {
 }
 
 /** Lines of a report that are not events: `cpus=8`, `version = 6`, `CPU 3 is empty`. */
-export const REPORT_LINE: RegExp = /^\s*(?:cpus=\d+|version = \d+|CPU \d+ is empty|trace\.dat: .*|\[vmlinux\].*)$/;
+export const REPORT_LINE: RegExp =
+  /^\s*(?:cpus=\d+|version = \d+|CPU \d+ is empty|trace\.dat: .*|\[vmlinux\].*)$/;
 
-/** `CPU:3 [LOST 12 EVENTS]` (kernel), `CPU:3 [12 EVENTS DROPPED]` (trace-cmd), and both without a number. */
-export const LOST_LINE: RegExp = /^\s*(?:.*:\s+)?CPU:(\d+) \[(?:LOST )?(\d+ )?EVENTS(?: DROPPED)?\]/;
+/**
+ * `CPU:3 [LOST 12 EVENTS]` (kernel), `CPU:3 [12 EVENTS DROPPED]` (trace-cmd), and both without a
+ * number.
+ */
+export const LOST_LINE: RegExp =
+  /^\s*(?:.*:\s+)?CPU:(\d+) \[(?:LOST )?(\d+ )?EVENTS(?: DROPPED)?\]/;
 
-/** Reads the header in `lines`, the first lines of a text; null when neither a header nor an event line is there. */
-export function readTextHeader(lines: readonly string[], forced: TraceKind | null): TextHeader | null {
+/**
+ * Reads the header in `lines`, the first lines of a text; null when neither a header nor an event
+ * line is there.
+ */
+export function readTextHeader(
+  lines: readonly string[],
+  forced: TraceKind | null,
+): TextHeader | null {
   const comments = lines.filter((line) => line.startsWith('#'));
   const first = lines.find((line) => LATENCY_LINE.test(line) || PLAIN_LINE.test(line));
   const kind = forced ?? recognise(lines, comments, first);
@@ -39,15 +53,26 @@ export function readTextHeader(lines: readonly string[], forced: TraceKind | nul
   const legend = kind === 'ftrace' ? legendColumns(comments) : null;
   const flags = legend ?? FLAGS_BY_COUNT.get(match?.[3]?.length ?? 0) ?? null;
   if (flags === null) return null;
-  const entries = /entries-in-buffer\/entries-written: (\d+)\/(\d+)/.exec(text) ?? /latency: \d+ us, #(\d+)\/(\d+)/.exec(text);
-  const cpus = kind === 'ftrace' ? /#P:(\d+)/.exec(text)?.[1] : /^\s*cpus=(\d+)/m.exec(lines.slice(0, 8).join('\n'))?.[1];
+  const entries =
+    /entries-in-buffer\/entries-written: (\d+)\/(\d+)/.exec(text) ??
+    /latency: \d+ us, #(\d+)\/(\d+)/.exec(text);
+  const cpus =
+    kind === 'ftrace'
+      ? /#P:(\d+)/.exec(text)?.[1]
+      : /^\s*cpus=(\d+)/m.exec(lines.slice(0, 8).join('\n'))?.[1];
   const relative = match?.[6] !== undefined;
   const ticks = match !== null && match[5] === undefined && !relative;
   const notes: string[] = [];
-  if (kind === 'ftrace' && legend === null && first !== undefined) notes.push('no header: the columns are those of the first event line');
+  if (kind === 'ftrace' && legend === null && first !== undefined)
+    notes.push('no header: the columns are those of the first event line');
   if (relative) notes.push('latency format: times count from the start of the trace');
   return {
-    layout: { kind, flags, tgid: legend === null ? /^.+-\d+\s+\(/.test(match?.[1] ?? '') : /TGID/.test(text), latency },
+    layout: {
+      kind,
+      flags,
+      tgid: legend === null ? /^.+-\d+\s+\(/.test(match?.[1] ?? '') : /TGID/.test(text),
+      latency,
+    },
     cpus: cpus === undefined ? null : Number(cpus),
     kernel: /latency trace v\S+ on (\S+)/.exec(text)?.[1] ?? null,
     lost: entries === null ? 0 : Math.max(0, Number(entries[2]) - Number(entries[1])),
@@ -65,10 +90,16 @@ function originOf(match: RegExpExecArray | null, ticks: boolean, relative: boole
   return ticks ? BigInt(whole.slice(0, -9) === '' ? '0' : whole.slice(0, -9)) : BigInt(whole);
 }
 
-function recognise(lines: readonly string[], comments: readonly string[], first: string | undefined): TextHeader['layout']['kind'] | null {
+function recognise(
+  lines: readonly string[],
+  comments: readonly string[],
+  first: string | undefined,
+): TextHeader['layout']['kind'] | null {
   if (comments.some((line) => /^# tracer:|latency trace v|TASK-PID/.test(line))) return 'ftrace';
   if (lines.slice(0, 8).some((line) => REPORT_LINE.test(line))) return 'trace-cmd-report';
   if (first === undefined) return null;
   // trace-cmd pads the event's name to 20 columns; the kernel puts one space behind it, always.
-  return lines.some((line) => /: +(?:\(\+\d+\) +)?[\w.]+: {2,}\S/.test(line)) ? 'trace-cmd-report' : 'ftrace';
+  return lines.some((line) => /: +(?:\(\+\d+\) +)?[\w.]+: {2,}\S/.test(line))
+    ? 'trace-cmd-report'
+    : 'ftrace';
 }

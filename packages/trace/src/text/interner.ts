@@ -1,11 +1,15 @@
 /**
- * Byte strings to values, each made once. A trace names the same few hundred tasks, events and symbols millions of times; turning each occurrence
- * into a JavaScript string costs more than all the rest of a line. Open addressing over stored copies: equal hashes are compared byte by byte. Both go
- * four bytes at a time, which is what the views are for.
+ * Byte strings to values, each made once. A trace names the same few hundred tasks, events and
+ * symbols millions of times; turning each occurrence into a JavaScript string costs more than all
+ * the rest of a line. Open addressing over stored copies: equal hashes are compared byte by byte.
+ * Both go four bytes at a time, which is what the views are for.
  */
 import { at } from './bytes.ts';
 
-/** Past this many distinct values (no real trace has them) the table starts over, so that a hostile input cannot fill memory. */
+/**
+ * Past this many distinct values (no real trace has them) the table starts over, so that a hostile
+ * input cannot fill memory.
+ */
 const MAX_VALUES = 1 << 18;
 
 export class Interner<T> {
@@ -44,7 +48,8 @@ export class Interner<T> {
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const index = this.#slots[slot] as number;
       if (index === -1) return this.#add(bytes, start, end, hash);
-      if (this.#hashes[index] === hash && this.#same(index, bytes, start, end)) return this.#values[index] as T;
+      if (this.#hashes[index] === hash && this.#same(index, bytes, start, end))
+        return this.#values[index] as T;
     }
   }
 
@@ -55,7 +60,8 @@ export class Interner<T> {
     const poolView = this.#poolView;
     let i = start;
     let j = from;
-    for (; i + 4 <= end; i += 4, j += 4) if (view.getUint32(i, true) !== poolView.getUint32(j, true)) return false;
+    for (; i + 4 <= end; i += 4, j += 4)
+      if (view.getUint32(i, true) !== poolView.getUint32(j, true)) return false;
     for (; i < end; i++, j++) if (at(bytes, i) !== at(this.#pool, j)) return false;
     return true;
   }

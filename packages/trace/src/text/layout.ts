@@ -1,13 +1,15 @@
 /**
- * How the lines of one text look. The kernel prints a legend above an ftrace text, and that legend decides: the number and meaning of the flag
- * characters changed with versions and configurations, so counting by version would be a guess. `trace-cmd report` prints no legend; there the first
+ * How the lines of one text look. The kernel prints a legend above an ftrace text, and that legend
+ * decides: the number and meaning of the flag characters changed with versions and configurations,
+ * so counting by version would be a guess. `trace-cmd report` prints no legend; there the first
  * event line decides.
  */
 import { Context } from '@shootdown/machine';
 import type { TraceKind } from '../openedTrace.ts';
 
 /** What a flag column says. */
-export type FlagColumn = 'irqs' | 'resched' | 'resched-lazy' | 'context' | 'preempt' | 'preempt-lazy' | 'migrate';
+export type FlagColumn =
+  'irqs' | 'resched' | 'resched-lazy' | 'context' | 'preempt' | 'preempt-lazy' | 'migrate';
 
 /** How the lines of one text look. */
 export interface LineLayout {
@@ -16,11 +18,17 @@ export interface LineLayout {
   readonly flags: readonly FlagColumn[];
   /** A `(1234)` or `(-------)` column. */
   readonly tgid: boolean;
-  /** The CPU is glued to the flags and (ftrace) times are microseconds since the trace's start, with a delay mark. */
+  /**
+   * The CPU is glued to the flags and (ftrace) times are microseconds since the trace's start, with
+   * a delay mark.
+   */
   readonly latency: boolean;
 }
 
-/** Legend words of the kernel's header, as printed since 2.6.33, 5.16 (migrate-disable) and by PREEMPT_RT (lazy). */
+/**
+ * Legend words of the kernel's header, as printed since 2.6.33, 5.16 (migrate-disable) and by
+ * PREEMPT_RT (lazy).
+ */
 const LEGEND: ReadonlyMap<string, FlagColumn> = new Map<string, FlagColumn>([
   ['irqs-off', 'irqs'],
   ['irqs-off/BH-disabled', 'irqs'],
@@ -33,14 +41,20 @@ const LEGEND: ReadonlyMap<string, FlagColumn> = new Map<string, FlagColumn>([
 ]);
 
 /** The columns of texts without a legend, by how many there are. */
-export const FLAGS_BY_COUNT: ReadonlyMap<number, readonly FlagColumn[]> = new Map<number, readonly FlagColumn[]>([
+export const FLAGS_BY_COUNT: ReadonlyMap<number, readonly FlagColumn[]> = new Map<
+  number,
+  readonly FlagColumn[]
+>([
   [0, []],
   [4, ['irqs', 'resched', 'context', 'preempt']],
   [5, ['irqs', 'resched', 'context', 'preempt', 'migrate']],
   [7, ['irqs', 'resched', 'resched-lazy', 'context', 'preempt', 'preempt-lazy', 'migrate']],
 ]);
 
-/** The flag columns that the legend in `comments` lists, in order; null when there is no column line at all (an excerpt without header). */
+/**
+ * The flag columns that the legend in `comments` lists, in order; null when there is no column line
+ * at all (an excerpt without header).
+ */
 export function legendColumns(comments: readonly string[]): readonly FlagColumn[] | null {
   const columns: FlagColumn[] = [];
   let columnLine = false;
@@ -59,7 +73,9 @@ export function legendColumns(comments: readonly string[]): readonly FlagColumn[
 const BITS: Readonly<Record<FlagColumn, Readonly<Record<string, number>>>> = {
   irqs: { d: Context.irqsOff, b: Context.bhOff, D: Context.irqsOff | Context.bhOff },
   // 6.13 and later: l, L, b, B are the lazy variants; each asks for a reschedule.
-  resched: Object.fromEntries(['N', 'n', 'p', 'l', 'L', 'b', 'B'].map((c) => [c, Context.needResched])),
+  resched: Object.fromEntries(
+    ['N', 'n', 'p', 'l', 'L', 'b', 'B'].map((c) => [c, Context.needResched]),
+  ),
   'resched-lazy': {},
   context: {
     h: Context.hardirq,
@@ -74,7 +90,9 @@ const BITS: Readonly<Record<FlagColumn, Readonly<Record<string, number>>>> = {
 };
 
 function depths(shift: number): Readonly<Record<string, number>> {
-  return Object.fromEntries([...'0123456789abcdef'].map((digit, depth) => [digit, depth << shift]));
+  return Object.fromEntries(
+    Array.from({ length: 16 }, (_, depth) => [depth.toString(16), depth << shift]),
+  );
 }
 
 /** One table of 256 entries per column: character code to context bits. */
@@ -89,5 +107,7 @@ export function flagTables(flags: readonly FlagColumn[]): readonly Int32Array[] 
 /** The layout in words, for the header. */
 export function describeLayout(layout: LineLayout): string {
   const flags = layout.flags.length === 0 ? 'no flags' : `${layout.flags.length} flag characters`;
-  return [layout.latency ? 'latency format' : null, flags, layout.tgid ? 'tgid' : null].filter((part) => part !== null).join(', ');
+  return [layout.latency ? 'latency format' : null, flags, layout.tgid ? 'tgid' : null]
+    .filter((part) => part !== null)
+    .join(', ');
 }

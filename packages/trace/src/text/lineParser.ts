@@ -3,8 +3,9 @@
  *
  *     hft-log-284     [001] ...1.    18.728093: tlb_flush: pages:16 reason:remote ipi send (4)
  *
- * The kernel right-aligns the command in 16 columns and cuts it at 15 bytes, so in an untouched line the `-` before the pid stands in column 16
- * whatever the command holds (spaces, `-`, `[`, `:` are all legal there). That is the fast path. A line that was re-indented, or printed in the
+ * The kernel right-aligns the command in 16 columns and cuts it at 15 bytes, so in an untouched
+ * line the `-` before the pid stands in column 16 whatever the command holds (spaces, `-`, `[`, `:`
+ * are all legal there). That is the fast path. A line that was re-indented, or printed in the
  * latency format, is taken apart by the anchor `-PID [CPU] FLAGS TIME:`, greedy on the command.
  */
 import { CONTEXT_UNKNOWN } from '@shootdown/machine';
@@ -17,10 +18,18 @@ import { flagTables, type LineLayout } from './layout.ts';
 const DASH_COLUMN = 16;
 const G = 1_000_000_000;
 
-/** A line with its own columns for CPU and flags. Groups: task, cpu, flags, seconds (or ticks), fraction. */
-export const PLAIN_LINE: RegExp = /^(.+-\d+\s+(?:\(\s*(?:\d+|-+)\)\s+)?)\[(\d+)\]\s+(?:(\S{4,7})\s+)?(\d+)(?:\.(\d{6}|\d{9}))?: +/;
-/** A latency line: the CPU is glued to the flags. Groups: task, cpu, flags, seconds (or microseconds), fraction, delay mark. */
-export const LATENCY_LINE: RegExp = /^(.+-\d+\s+)(\d+)([^\d\s]\S{3,6})\s+(\d+)(?:\.(\d{6}|\d{9})|us(.))?: +/;
+/**
+ * A line with its own columns for CPU and flags. Groups: task, cpu, flags, seconds (or ticks),
+ * fraction.
+ */
+export const PLAIN_LINE: RegExp =
+  /^(.+-\d+\s+(?:\(\s*(?:\d+|-+)\)\s+)?)\[(\d+)\]\s+(?:(\S{4,7})\s+)?(\d+)(?:\.(\d{6}|\d{9}))?: +/;
+/**
+ * A latency line: the CPU is glued to the flags. Groups: task, cpu, flags, seconds (or
+ * microseconds), fraction, delay mark.
+ */
+export const LATENCY_LINE: RegExp =
+  /^(.+-\d+\s+)(\d+)([^\d\s]\S{3,6})\s+(\d+)(?:\.(\d{6}|\d{9})|us(.))?: +/;
 
 /** Single-byte text: indices are byte offsets. */
 const LATIN1 = new TextDecoder('latin1');
@@ -30,7 +39,10 @@ export class LineParser {
   task: RecordedTask = { pid: 0, comm: '<idle>', tgid: null };
   cpu = 0;
   context: number = CONTEXT_UNKNOWN;
-  /** The time is `high` * 10^9 + `low`, in nanoseconds or ticks: two numbers, because one would not hold it exactly. */
+  /**
+   * The time is `high` * 10^9 + `low`, in nanoseconds or ticks: two numbers, because one would not
+   * hold it exactly.
+   */
   high = 0;
   low = 0;
   /** Digits behind the decimal point: 6, 9, or 0 for a counter. */
@@ -45,7 +57,10 @@ export class LineParser {
     this.#flags = flagTables(layout.flags);
   }
 
-  /** Takes the front of `bytes[start..end)` apart into this object's fields; false when it is not an event line. */
+  /**
+   * Takes the front of `bytes[start..end)` apart into this object's fields; false when it is not an
+   * event line.
+   */
   parse(bytes: Uint8Array, start: number, end: number): boolean {
     return (!this.layout.latency && this.#fast(bytes, start, end)) || this.#slow(bytes, start, end);
   }
@@ -75,7 +90,8 @@ export class LineParser {
     if (flags.length > 0) {
       if (i + flags.length >= end || at(bytes, i + flags.length) !== Char.space) return false;
       context = 0;
-      for (let column = 0; column < flags.length; column++) context |= (flags[column] as Int32Array)[at(bytes, i + column)] as number;
+      for (let column = 0; column < flags.length; column++)
+        context |= (flags[column] as Int32Array)[at(bytes, i + column)] as number;
       i += flags.length;
       while (i < end && at(bytes, i) === Char.space) i++;
     }
@@ -126,7 +142,8 @@ export class LineParser {
     this.task = this.#tasks.get(bytes, start, start + taskLength);
     this.cpu = Number(cpu);
     this.context = this.#flags.length === 0 ? CONTEXT_UNKNOWN : 0;
-    for (const [column, table] of this.#flags.entries()) this.context |= table[flags.charCodeAt(column)] ?? 0;
+    for (const [column, table] of this.#flags.entries())
+      this.context |= table[flags.charCodeAt(column)] ?? 0;
     this.fraction = fraction.length;
     if (match[6] !== undefined) {
       // Latency format: microseconds since the trace's start.
@@ -152,7 +169,10 @@ function digitsIn(bytes: Uint8Array, start: number, end: number): number {
   return value;
 }
 
-/** `  hft-log-284`, `init-1       (      1)`, `ktimers/0-16 (-------)`; with `trace-cmd -B` an `instance:` in front. */
+/**
+ * `  hft-log-284`, `init-1       (      1)`, `ktimers/0-16 (-------)`; with `trace-cmd -B` an
+ * `instance:` in front.
+ */
 function parseTask(text: string): RecordedTask {
   const match = /^(.*)-(\d+)\s*(?:\(\s*(\d+|-+)\))?$/s.exec(text.trim());
   const comm = match?.[1] ?? text.trim();

@@ -1,6 +1,6 @@
 /**
- * Chunks of bytes to blocks of whole lines. A block is new memory, so that what refers to its lines may outlive the next block; a line that
- * never ends is refused instead of filling memory.
+ * Chunks of bytes to blocks of whole lines. A block is new memory, so that what refers to its lines
+ * may outlive the next block; a line that never ends is refused instead of filling memory.
  */
 import { Char } from './bytes.ts';
 

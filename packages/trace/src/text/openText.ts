@@ -1,6 +1,7 @@
 /**
- * Reads ftrace text and `trace-cmd report` text. One pass over the bytes: the front of a line by LineParser, the event's name by a table, the payload
- * by the event's decoder; strings are made once per distinct value, never per line.
+ * Reads ftrace text and `trace-cmd report` text. One pass over the bytes: the front of a line by
+ * LineParser, the event's name by a table, the payload by the event's decoder; strings are made
+ * once per distinct value, never per line.
  */
 import { type CpuId, cpuId, MAX_CPUS, nanoseconds } from '@shootdown/machine';
 import { kindOf } from '../events/kinds.ts';
@@ -25,7 +26,15 @@ interface NamedEvent {
   readonly multiline: boolean;
 }
 
-const MULTILINE: ReadonlySet<string> = new Set(['print', 'tracing_mark_write', 'bprint', 'bputs', 'kernel_stack', 'user_stack', 'raw_data']);
+const MULTILINE: ReadonlySet<string> = new Set([
+  'print',
+  'tracing_mark_write',
+  'bprint',
+  'bputs',
+  'kernel_stack',
+  'user_stack',
+  'raw_data',
+]);
 const EXPECTED_LINE = 'TASK-PID [CPU] FLAGS TIME: EVENT';
 
 class TextPayload implements Payload {
@@ -44,8 +53,15 @@ class TextPayload implements Payload {
   }
 }
 
-/** Opens a text whose header has been read from its first lines. `chunks` starts at the first byte. */
-export function openText(name: string, chunks: AsyncIterable<Uint8Array>, header: TextHeader, options: ReadOptions): OpenedTrace {
+/**
+ * Opens a text whose header has been read from its first lines. `chunks` starts at the first byte.
+ */
+export function openText(
+  name: string,
+  chunks: AsyncIterable<Uint8Array>,
+  header: TextHeader,
+  options: ReadOptions,
+): OpenedTrace {
   const reader = new TextReader(name, header, options);
   return {
     name,
@@ -88,7 +104,11 @@ class TextReader {
     this.#origin = Number(header.origin);
     this.#notes = [...header.notes];
     const form: MaskForm = header.layout.kind === 'ftrace' ? 'hex-words' : 'cpu-list';
-    const named = (name: string): NamedEvent => ({ name, decode: textDecoder(name, kindOf(name), form), multiline: MULTILINE.has(name) });
+    const named = (name: string): NamedEvent => ({
+      name,
+      decode: textDecoder(name, kindOf(name), form),
+      multiline: MULTILINE.has(name),
+    });
     this.#names = new Interner(named);
     this.#calls = new Interner((text) => named(text.replace(/^sys_/, 'sys_enter_')));
     this.#returns = new Interner((text) => named(text.replace(/^sys_/, 'sys_exit_')));
@@ -106,7 +126,10 @@ class TextReader {
     this.#ended = true;
   }
 
-  /** The next block; what the decompressor or the line splitter throws is a problem of the input, placed behind the last line read. */
+  /**
+   * The next block; what the decompressor or the line splitter throws is a problem of the input,
+   * placed behind the last line read.
+   */
   async #next(blocks: AsyncIterator<Block>): Promise<Block | null> {
     try {
       const next = await blocks.next();
@@ -114,9 +137,16 @@ class TextReader {
     } catch (error) {
       if (error instanceof TraceFormatError) throw error;
       const found = error instanceof Error ? error.message : String(error);
-      const expected = error instanceof LineTooLongError ? 'a text line' : 'more of the compressed data';
+      const expected =
+        error instanceof LineTooLongError ? 'a text line' : 'more of the compressed data';
       const hint = 'use --keep-going for what could be read up to here';
-      this.#problems.add({ code: 'ERR_TRACE_TRUNCATED', at: { line: this.#line + 1 }, expected, found, hint });
+      this.#problems.add({
+        code: 'ERR_TRACE_TRUNCATED',
+        at: { line: this.#line + 1 },
+        expected,
+        found,
+        hint,
+      });
       return null;
     }
   }
@@ -126,12 +156,18 @@ class TextReader {
     const notes = [...this.#notes];
     const { promised } = this.#header;
     if (this.#ended && promised !== null && promised > this.#records) {
-      notes.push(`the header promises ${promised} entries, the file holds ${this.#records}: an excerpt, or cut`);
+      notes.push(
+        `the header promises ${promised} entries, the file holds ${this.#records}: an excerpt, or cut`,
+      );
     }
     return {
       records: this.#records,
       // The header's number and the marks inside count the same losses, each as far as it saw them.
-      lost: { byCpu: this.#lost, counted: Math.max(this.#header.lost, inline), uncounted: this.#uncounted },
+      lost: {
+        byCpu: this.#lost,
+        counted: Math.max(this.#header.lost, inline),
+        uncounted: this.#uncounted,
+      },
       problems: this.#problems.list,
       problemCount: this.#problems.count,
       notes,
@@ -140,16 +176,20 @@ class TextReader {
 
   #block({ bytes, end }: Block): RecordedRecord[] {
     const records: RecordedRecord[] = [];
-    for (let start = 0; start < end; ) {
+    for (let start = 0; start < end;) {
       let stop = bytes.indexOf(Char.newline, start);
       if (stop === -1 || stop >= end) {
         stop = end;
-        this.#notes.push('the last line has no newline: if the file was cut, its last event may be wrong');
+        this.#notes.push(
+          'the last line has no newline: if the file was cut, its last event may be wrong',
+        );
       }
       this.#line++;
       const last = stop > start && at(bytes, stop - 1) === 13 ? stop - 1 : stop;
       if (last > start) {
-        const record = this.#parser.parse(bytes, start, last) ? this.#record(bytes, start, last) : this.#otherLine(bytes, start, last);
+        const record = this.#parser.parse(bytes, start, last)
+          ? this.#record(bytes, start, last)
+          : this.#otherLine(bytes, start, last);
         if (record !== null) records.push(record);
       }
       start = stop + 1;
@@ -167,8 +207,10 @@ class TextReader {
     }
     const nameStart = i;
     let c = 0;
-    while (i < end && (c = at(bytes, i)) !== Char.colon && c !== Char.openParen && c !== Char.space) i++;
-    if (i === nameStart || parser.cpu >= MAX_CPUS) return this.#unreadable(bytes, start, end, EXPECTED_LINE);
+    while (i < end && (c = at(bytes, i)) !== Char.colon && c !== Char.openParen && c !== Char.space)
+      i++;
+    if (i === nameStart || parser.cpu >= MAX_CPUS)
+      return this.#unreadable(bytes, start, end, EXPECTED_LINE);
     let event: NamedEvent;
     let payload = i + 1;
     if (c === Char.colon || i === end) event = this.#names.get(bytes, nameStart, i);
@@ -188,7 +230,12 @@ class TextReader {
     };
   }
 
-  #event({ name, decode }: NamedEvent, bytes: Uint8Array, start: number, end: number): RecordedEvent {
+  #event(
+    { name, decode }: NamedEvent,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): RecordedEvent {
     if (decode !== null) {
       this.#fields.set(bytes, start, end);
       const event = decode(this.#fields);
@@ -205,7 +252,10 @@ class TextReader {
     return { kind: 'other', name, payload: new TextPayload(bytes, start, end) };
   }
 
-  /** A line that is not an event: header, loss mark, stack frame, or the rest of a mark that a program wrote. */
+  /**
+   * A line that is not an event: header, loss mark, stack frame, or the rest of a mark that a
+   * program wrote.
+   */
   #otherLine(bytes: Uint8Array, start: number, end: number): null {
     if (at(bytes, start) === Char.hash) return null;
     const line = textOf(bytes, start, Math.min(end, start + 400));
@@ -216,7 +266,13 @@ class TextReader {
       else this.#lost.set(cpu, (this.#lost.get(cpu) ?? 0) + Number(lost[2]));
       return null;
     }
-    if (REPORT_LINE.test(line) || /^\s*=> /.test(line) || this.#previous?.multiline === true || line.trim() === '') return null;
+    if (
+      REPORT_LINE.test(line) ||
+      /^\s*=> /.test(line) ||
+      this.#previous?.multiline === true ||
+      line.trim() === ''
+    )
+      return null;
     return this.#unreadable(bytes, start, end, EXPECTED_LINE);
   }
 

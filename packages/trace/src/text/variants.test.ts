@@ -1,4 +1,7 @@
-/** The forms of ftrace text. The recorded ones come from 6.12.111 and 6.1.176-rt; the four-character one is written after the header of kernels before 5.16. */
+/**
+ * The forms of ftrace text. The recorded ones come from 6.12.111 and 6.1.176-rt; the four-character
+ * one is written after the header of kernels before 5.16.
+ */
 import { Context, CONTEXT_UNKNOWN } from '@shootdown/machine';
 import { expect, test } from 'vitest';
 import { countsOf, open, recordsOf } from '../examples.testlib.ts';
@@ -21,14 +24,21 @@ const FOUR_FLAGS = `# tracer: nop
 test('four flag characters, and a command that holds spaces, dashes and brackets', async () => {
   const trace = await open({ text: FOUR_FLAGS });
   const [first, second] = await recordsOf(trace);
-  expect(trace.header).toMatchObject({ kind: 'ftrace', layout: '4 flag characters', cpus: 4, origin: 1_234_000_000_000n });
+  expect(trace.header).toMatchObject({
+    kind: 'ftrace',
+    layout: '4 flag characters',
+    cpus: 4,
+    origin: 1_234_000_000_000n,
+  });
   expect(first).toMatchObject({
     time: 567_890_000,
     cpu: 3,
     task: { comm: 'Web Content-[1]', pid: 4242, tgid: null },
     event: { kind: 'tlb_flush', pages: -1, reason: 1 },
   });
-  expect(first?.context).toBe(Context.irqsOff | Context.needResched | Context.hardirq | (2 << Context.preemptDepthShift));
+  expect(first?.context).toBe(
+    Context.irqsOff | Context.needResched | Context.hardirq | (2 << Context.preemptDepthShift),
+  );
   expect(second).toMatchObject({ task: { comm: '<idle>', pid: 0 }, context: 0 });
 });
 
@@ -57,7 +67,12 @@ test('seven flag characters of PREEMPT_RT 6.1, every line', async () => {
   const records = await recordsOf(trace);
   expect(trace.header.layout).toBe('7 flag characters');
   expect(records).toHaveLength(3258);
-  expect(countsOf(records)).toMatchObject({ sched_switch: 1427, tlb_flush: 1118, call_function_entry: 221, call_function_single_entry: 47 });
+  expect(countsOf(records)).toMatchObject({
+    sched_switch: 1427,
+    tlb_flush: 1118,
+    call_function_entry: 221,
+    call_function_single_entry: 47,
+  });
   // d....11: interrupts off, preempt-lazy-depth 1, migrate-disable 1.
   expect(records[0]?.context).toBe(Context.irqsOff | (1 << Context.migrateDisableShift));
 });
@@ -73,7 +88,12 @@ test('no flag columns: the context is unknown, not 0', async () => {
   const trace = await open({ example: 'qemu-6.12.ftrace-noirqinfo.txt' });
   const records = await recordsOf(trace);
   expect(trace.header.layout).toBe('no flags');
-  expect(records[0]).toMatchObject({ cpu: 5, time: 651_507_000, context: CONTEXT_UNKNOWN, event: { pages: -1, reason: 0 } });
+  expect(records[0]).toMatchObject({
+    cpu: 5,
+    time: 651_507_000,
+    context: CONTEXT_UNKNOWN,
+    event: { pages: -1, reason: 0 },
+  });
 });
 
 test('the latency format: CPU glued to the flags, microseconds since the start, kernel release in the header', async () => {
@@ -88,16 +108,24 @@ test('an excerpt without header is read by its first line, and said to be', asyn
   const trace = await open({ text: FOUR_FLAGS.split('\n').slice(11).join('\n') });
   expect(await recordsOf(trace)).toHaveLength(2);
   expect(trace.header.layout).toBe('4 flag characters');
-  expect(trace.status().notes).toContain('no header: the columns are those of the first event line');
+  expect(trace.status().notes).toContain(
+    'no header: the columns are those of the first event line',
+  );
 });
 
 test('re-indented lines are read by their anchor', async () => {
   const trace = await open({ text: FOUR_FLAGS.replaceAll(/^ +/gm, '') });
-  expect((await recordsOf(trace)).map((record) => record.task.comm)).toEqual(['Web Content-[1]', '<idle>']);
+  expect((await recordsOf(trace)).map((record) => record.task.comm)).toEqual([
+    'Web Content-[1]',
+    '<idle>',
+  ]);
 });
 
 test('a counter clock counts ticks, exactly, past 2^53', async () => {
-  const text = FOUR_FLAGS.replace('1234.567890', '18446744073709551615').replace('1234.567891', '18446744073709551616');
+  const text = FOUR_FLAGS.replace('1234.567890', '18446744073709551615').replace(
+    '1234.567891',
+    '18446744073709551616',
+  );
   const trace = await open({ text });
   const [first, second] = await recordsOf(trace);
   expect(trace.header.clock.unit).toBe('ticks');
@@ -106,7 +134,10 @@ test('a counter clock counts ticks, exactly, past 2^53', async () => {
 });
 
 test('losses of the header and of the marks inside', async () => {
-  const text = FOUR_FLAGS.replace('2/2', '2/1236').replace('          <idle>', 'CPU:3 [LOST 34 EVENTS]\nCPU:2 [LOST EVENTS]\n          <idle>');
+  const text = FOUR_FLAGS.replace('2/2', '2/1236').replace(
+    '          <idle>',
+    'CPU:3 [LOST 34 EVENTS]\nCPU:2 [LOST EVENTS]\n          <idle>',
+  );
   const trace = await open({ text });
   expect(await recordsOf(trace)).toHaveLength(2);
   expect(trace.status().lost).toEqual({ byCpu: new Map([[3, 34]]), counted: 1234, uncounted: 1 });
@@ -115,7 +146,9 @@ test('losses of the header and of the marks inside', async () => {
 test('a header that promises more entries than the file holds is noted', async () => {
   const trace = await open({ text: FOUR_FLAGS.replace('2/2', '9/9') });
   await recordsOf(trace);
-  expect(trace.status().notes).toContain('the header promises 9 entries, the file holds 2: an excerpt, or cut');
+  expect(trace.status().notes).toContain(
+    'the header promises 9 entries, the file holds 2: an excerpt, or cut',
+  );
 });
 
 test('stack frames and the further lines of a mark belong to the event before them', async () => {

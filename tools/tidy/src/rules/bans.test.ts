@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { show } from '../workspace.ts';
 import { BANS, checkBans } from './bans.ts';
 
-const banned = (text: string, path = 'packages/machine/src/a.ts'): string => show(checkBans({ path, text }, BANS)).join('\n');
+const banned = (text: string, path = 'packages/machine/src/a.ts'): string =>
+  show(checkBans({ path, text }, BANS)).join('\n');
 
 test.each([
   ['const a = Date.now();', 'Date'],

@@ -1,7 +1,8 @@
 /**
- * What a package may not reach for. A run of the model is a function of its inputs: the same schedule must give the same trace, byte for
- * byte. So time, randomness, files, environment and processes enter in apps only, and who reads or draws takes them as values. Tests are
- * not held to this.
+ * What a package may not reach for. A run of the model is a function of its inputs: the same
+ * schedule must give the same trace, byte for byte. So time, randomness, files, environment and
+ * processes enter in apps only, and who reads or draws takes them as values. Tests are not held to
+ * this.
  */
 import { scanImports } from '../imports.ts';
 import { lineOf, splitLayers } from '../layers.ts';
@@ -35,20 +36,42 @@ const ASYNCHRONY = {
   Promise: /(?<![\w$.])Promise\b/g,
 };
 
-const OUTSIDE = ['fs', 'child_process', 'process', 'os', 'net', 'http', 'https', 'worker_threads', 'crypto', 'perf_hooks'];
+const OUTSIDE = [
+  'fs',
+  'child_process',
+  'process',
+  'os',
+  'net',
+  'http',
+  'https',
+  'worker_threads',
+  'crypto',
+  'perf_hooks',
+];
 
 export const BANS: readonly BanRow[] = [
   {
-    folders: ['machine', 'mmu-gather', 'arch-x86', 'linux-mm', 'backend-*', 'sim', 'check', 'corpus'].map((name) => `packages/${name}`),
+    folders: [
+      'machine',
+      'mmu-gather',
+      'arch-x86',
+      'linux-mm',
+      'backend-*',
+      'sim',
+      'check',
+      'corpus',
+    ].map((name) => `packages/${name}`),
     globals: { ...OUTSIDE_WORLD, ...ASYNCHRONY },
     modules: [...OUTSIDE, 'timers'],
-    reason: 'the same schedule must give the same trace: the only scheduler is the driver, the only clock the model',
+    reason:
+      'the same schedule must give the same trace: the only scheduler is the driver, the only clock the model',
   },
   {
     folders: ['packages/trace', 'packages/whatif', 'packages/report'],
     globals: OUTSIDE_WORLD,
     modules: OUTSIDE,
-    reason: 'the same recording must give the same answer, also in a browser: apps open files and print',
+    reason:
+      'the same recording must give the same answer, also in a browser: apps open files and print',
   },
 ];
 
@@ -60,7 +83,11 @@ function matchesFolder(path: string, folder: string): boolean {
 export function checkBans(file: TextFile, rows: readonly BanRow[]): readonly Violation[] {
   if (isTestFile(file.path)) return [];
   const { code } = splitLayers(file.text);
-  const found = (line: number, name: string, row: BanRow): Violation => ({ path: file.path, line, what: `${name} (${row.reason})` });
+  const found = (line: number, name: string, row: BanRow): Violation => ({
+    path: file.path,
+    line,
+    what: `${name} (${row.reason})`,
+  });
   return rows
     .filter((row) => row.folders.some((folder) => matchesFolder(file.path, folder)))
     .flatMap((row) => [
@@ -68,7 +95,10 @@ export function checkBans(file: TextFile, rows: readonly BanRow[]): readonly Vio
         [...code.matchAll(pattern)].map(({ index }) => found(lineOf(file.text, index), name, row)),
       ),
       ...scanImports(file.text)
-        .filter(({ specifier, typeOnly }) => !typeOnly && row.modules.some((name) => isModule(specifier, name)))
+        .filter(
+          ({ specifier, typeOnly }) =>
+            !typeOnly && row.modules.some((name) => isModule(specifier, name)),
+        )
         .map(({ specifier, line }) => found(line, specifier, row)),
     ]);
 }

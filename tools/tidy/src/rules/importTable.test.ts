@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { show, type Package } from '../workspace.ts';
-import { checkImports, checkManifests, IMPORT_TABLE, mayLoad, type ImportRow } from './importTable.ts';
+import {
+  checkImports,
+  checkManifests,
+  IMPORT_TABLE,
+  mayLoad,
+  type ImportRow,
+} from './importTable.ts';
 
 const TABLE: Readonly<Record<string, ImportRow>> = {
   low: { loads: [], reason: 'r' },
@@ -29,7 +35,8 @@ describe('the table of this house', () => {
   test('has neither circles nor rows that name no row, and each row has a reason', () => {
     for (const [name, row] of Object.entries(IMPORT_TABLE)) {
       expect(() => mayLoad(IMPORT_TABLE, name)).not.toThrow();
-      for (const other of [...(row.types ?? []), ...(row.tests ?? [])]) expect(IMPORT_TABLE).toHaveProperty([other]);
+      for (const other of [...(row.types ?? []), ...(row.tests ?? [])])
+        expect(IMPORT_TABLE).toHaveProperty([other]);
       expect(row.reason).not.toBe('');
     }
   });
@@ -38,14 +45,23 @@ describe('the table of this house', () => {
     const backends = Object.keys(IMPORT_TABLE).filter((name) => name.startsWith('backend-'));
     for (const name of backends) {
       const loaded = mayLoad(IMPORT_TABLE, name);
-      for (const other of [...backends, 'linux-mm', 'sim', 'check']) expect(loaded.has(other), `${name} -> ${other}`).toBe(false);
+      for (const other of [...backends, 'linux-mm', 'sim', 'check'])
+        expect(loaded.has(other), `${name} -> ${other}`).toBe(false);
     }
   });
 
   test('lets nothing but arch-x86 and its backends see an architecture', () => {
-    const rows = Object.keys(IMPORT_TABLE).filter((name) => IMPORT_TABLE[name]?.loads.includes('*') === false);
+    const rows = Object.keys(IMPORT_TABLE).filter(
+      (name) => IMPORT_TABLE[name]?.loads.includes('*') === false,
+    );
     const seen = rows.filter((name) => mayLoad(IMPORT_TABLE, name).has('arch-x86'));
-    expect(seen.toSorted()).toEqual(['backend-hyperv', 'backend-invlpgb', 'backend-kvm', 'backend-native', 'backend-xen']);
+    expect(seen.toSorted()).toEqual([
+      'backend-hyperv',
+      'backend-invlpgb',
+      'backend-kvm',
+      'backend-native',
+      'backend-xen',
+    ]);
   });
 });
 
@@ -108,7 +124,10 @@ test('a workspace package must be declared even if the table allows it', () => {
 });
 
 test('a manifest may not ask for what the table refuses, nor be unknown to it', () => {
-  const low: Package = { folder: 'packages/low', manifest: { name: '@shootdown/low', dependencies: { '@shootdown/mid': '^1' } } };
+  const low: Package = {
+    folder: 'packages/low',
+    manifest: { name: '@shootdown/low', dependencies: { '@shootdown/mid': '^1' } },
+  };
   const loose: Package = { folder: 'packages/loose', manifest: { name: '@shootdown/loose' } };
   expect(checkManifests([TOP], TABLE)).toEqual([]);
   expect(show(checkManifests([low, loose], TABLE))).toEqual([

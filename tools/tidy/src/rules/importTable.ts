@@ -1,6 +1,7 @@
 /**
- * Who may import whom. A row names a package's direct neighbours; what they may load, it may load too. `types` may be named in `import
- * type` only, and are not handed on; `tests` may be loaded by test files only. A package without a row may not exist.
+ * Who may import whom. A row names a package's direct neighbours; what they may load, it may load
+ * too. `types` may be named in `import type` only, and are not handed on; `tests` may be loaded by
+ * test files only. A package without a row may not exist.
  */
 import { isTestFile, type Package, type TextFile, type Violation } from '../workspace.ts';
 import { packageOf, scanImports, type ImportSite } from '../imports.ts';
@@ -27,8 +28,16 @@ const X86_BACKEND: ImportRow = {
 /** Keys are folders' last parts; `@shootdown/` is understood. */
 export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   machine: { loads: [], reason: 'abstract hardware: knows no Linux and stands on nothing' },
-  'mmu-gather': { loads: ['machine'], types: ['trace'], reason: `Linux, but no architecture; ${EVENTS}` },
-  'arch-x86': { loads: ['mmu-gather'], types: ['trace'], reason: `an architecture, but no scheduler; ${EVENTS}` },
+  'mmu-gather': {
+    loads: ['machine'],
+    types: ['trace'],
+    reason: `Linux, but no architecture; ${EVENTS}`,
+  },
+  'arch-x86': {
+    loads: ['mmu-gather'],
+    types: ['trace'],
+    reason: `an architecture, but no scheduler; ${EVENTS}`,
+  },
   'backend-native': X86_BACKEND,
   'backend-invlpgb': X86_BACKEND,
   'backend-kvm': X86_BACKEND,
@@ -40,9 +49,19 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     tests: ['conformance'],
     reason: 'implements the contract directly: proof that it is not x86-shaped',
   },
-  'linux-mm': { loads: ['mmu-gather'], types: ['trace'], reason: `calls the core and never a backend or an architecture; ${EVENTS}` },
-  'create-backend': { loads: [], reason: 'writes files from templates; what it writes imports, it does not' },
-  corpus: { loads: ['machine', 'mmu-gather', 'linux-mm'], reason: 'scenarios are kernel code; who explores them is not their business' },
+  'linux-mm': {
+    loads: ['mmu-gather'],
+    types: ['trace'],
+    reason: `calls the core and never a backend or an architecture; ${EVENTS}`,
+  },
+  'create-backend': {
+    loads: [],
+    reason: 'writes files from templates; what it writes imports, it does not',
+  },
+  corpus: {
+    loads: ['machine', 'mmu-gather', 'linux-mm'],
+    reason: 'scenarios are kernel code; who explores them is not their business',
+  },
   conformance: {
     loads: ['machine', 'mmu-gather', 'linux-mm', 'corpus', 'sim', 'check'],
     reason: 'refutes claims by exploring scenarios; the backend is handed in',
@@ -58,7 +77,8 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     loads: ['trace'],
     types: ['sim', 'check', 'whatif', 'conformance'],
     tests: ['sim', 'check', 'whatif', 'conformance'],
-    reason: 'draws results: it names their types and loads no code that made them, which is what keeps it MIT',
+    reason:
+      'draws results: it names their types and loads no code that made them, which is what keeps it MIT',
   },
   cli: { loads: [ANYTHING], reason: 'the command: where the parts meet' },
   web: { loads: [ANYTHING], reason: 'an app: where the parts meet' },
@@ -73,16 +93,27 @@ const SCOPE = '@shootdown/';
 
 type Table = Readonly<Record<string, ImportRow>>;
 
-/** The names that a package may load, itself excluded. Throws for a row that names no row, and for a circle. */
-export function mayLoad(table: Table, name: string, path: readonly string[] = []): ReadonlySet<string> {
-  if (path.includes(name)) throw new Error(`the import table goes round: ${[...path, name].join(' -> ')}`);
+/**
+ * The names that a package may load, itself excluded. Throws for a row that names no row, and for a
+ * circle.
+ */
+export function mayLoad(
+  table: Table,
+  name: string,
+  path: readonly string[] = [],
+): ReadonlySet<string> {
+  if (path.includes(name))
+    throw new Error(`the import table goes round: ${[...path, name].join(' -> ')}`);
   const row = table[name];
   if (row === undefined) throw new Error(`the import table has no row for "${name}"`);
   if (row.loads.includes(ANYTHING)) return new Set(Object.keys(table));
   return new Set(row.loads.flatMap((other) => [other, ...mayLoad(table, other, [...path, name])]));
 }
 
-/** What an import is judged by: the file that has it, the package that has the file, and the manifest of the root. */
+/**
+ * What an import is judged by: the file that has it, the package that has the file, and the
+ * manifest of the root.
+ */
 interface Setting {
   readonly file: TextFile;
   readonly owner: Package;
@@ -94,17 +125,27 @@ interface Setting {
 function judge(site: ImportSite, setting: Setting): string | undefined {
   const { file, owner } = setting;
   const { specifier } = site;
-  if (specifier.startsWith('.')) return leaves(file.path, specifier, owner.folder) ? `"${specifier}" leaves the package` : undefined;
+  if (specifier.startsWith('.'))
+    return leaves(file.path, specifier, owner.folder)
+      ? `"${specifier}" leaves the package`
+      : undefined;
   if (specifier.startsWith('node:')) return undefined;
   const name = packageOf(specifier);
   if (name.startsWith(SCOPE) && /\/(?:src|dist)(?:\/|$)/.test(specifier)) {
     return `"${specifier}" reaches into another package: import one of its exports`;
   }
   if (name === owner.manifest.name) return undefined;
-  return (name.startsWith(SCOPE) ? judgeByTable(site, name, setting) : undefined) ?? judgeByManifest(site, name, setting);
+  return (
+    (name.startsWith(SCOPE) ? judgeByTable(site, name, setting) : undefined) ??
+    judgeByManifest(site, name, setting)
+  );
 }
 
-function judgeByTable(site: ImportSite, name: string, { file, owner, table }: Setting): string | undefined {
+function judgeByTable(
+  site: ImportSite,
+  name: string,
+  { file, owner, table }: Setting,
+): string | undefined {
   const own = owner.manifest.name.slice(SCOPE.length);
   const other = name.slice(SCOPE.length);
   if (table[other] === undefined) return `"${name}" is not a package of this workspace`;
@@ -115,19 +156,25 @@ function judgeByTable(site: ImportSite, name: string, { file, owner, table }: Se
   return `may not ${site.typeOnly ? 'name a type of' : 'load'} ${name} (${own}: ${row?.reason ?? 'no row'})`;
 }
 
-function judgeByManifest(site: ImportSite, name: string, { file, owner, root }: Setting): string | undefined {
+function judgeByManifest(
+  site: ImportSite,
+  name: string,
+  { file, owner, root }: Setting,
+): string | undefined {
   const { dependencies = {}, devDependencies = {}, peerDependencies = {} } = owner.manifest;
   if (name in dependencies || name in peerDependencies) return undefined;
   const unpublished = isTestFile(file.path) || owner.manifest.private === true;
   if ((site.typeOnly || unpublished) && name in devDependencies) return undefined;
   if (unpublished && name in (root.devDependencies ?? {})) return undefined;
-  const only = name in devDependencies ? ', only in its devDependencies, but it is loaded at run time' : '';
+  const only =
+    name in devDependencies ? ', only in its devDependencies, but it is loaded at run time' : '';
   return `${name} is not in the package's dependencies${only}`;
 }
 
 function leaves(path: string, specifier: string, folder: string): boolean {
   const resolved = new URL(specifier, `file:///${path}`).pathname.slice(1);
-  // A relative path cannot climb above the root of a URL, so a climb that long is seen by its number of steps.
+  // A relative path cannot climb above the root of a URL, so a climb that long is seen by its
+  // number of steps.
   const climbs = specifier.split('/').filter((part) => part === '..').length;
   return !resolved.startsWith(`${folder}/`) || climbs >= path.split('/').length;
 }
@@ -151,22 +198,37 @@ export function checkImports(
   );
 }
 
-/** Checks that every package has a row, and that its manifest asks for no sibling that the row does not allow. */
+/**
+ * Checks that every package has a row, and that its manifest asks for no sibling that the row does
+ * not allow.
+ */
 export function checkManifests(packages: readonly Package[], table: Table): readonly Violation[] {
   return packages.flatMap(({ folder, manifest }) => {
     const path = `${folder}/package.json`;
     const own = manifest.name.slice(SCOPE.length);
     const row = table[own];
-    if (row === undefined || !manifest.name.startsWith(SCOPE)) return [{ path, what: `${manifest.name} has no row in the import table` }];
+    if (row === undefined || !manifest.name.startsWith(SCOPE))
+      return [{ path, what: `${manifest.name} has no row in the import table` }];
     const loads = mayLoad(table, own);
-    const refused = (asked: Readonly<Record<string, string>> = {}, allowed: ReadonlySet<string>, field: string): Violation[] =>
+    const refused = (
+      asked: Readonly<Record<string, string>> = {},
+      allowed: ReadonlySet<string>,
+      field: string,
+    ): Violation[] =>
       Object.keys(asked)
         .filter((name) => name.startsWith(SCOPE) && !allowed.has(name.slice(SCOPE.length)))
-        .map((name) => ({ path, what: `${field}: ${name} is not allowed here (${own}: ${row.reason})` }));
+        .map((name) => ({
+          path,
+          what: `${field}: ${name} is not allowed here (${own}: ${row.reason})`,
+        }));
     return [
       ...refused(manifest.dependencies, loads, 'dependencies'),
       ...refused(manifest.peerDependencies, loads, 'peerDependencies'),
-      ...refused(manifest.devDependencies, new Set([...loads, ...(row.types ?? []), ...(row.tests ?? [])]), 'devDependencies'),
+      ...refused(
+        manifest.devDependencies,
+        new Set([...loads, ...(row.types ?? []), ...(row.tests ?? [])]),
+        'devDependencies',
+      ),
     ];
   });
 }

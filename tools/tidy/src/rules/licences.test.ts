@@ -22,7 +22,12 @@ test('a package with its licence and the text of it is fine', () => {
 
 test.each([
   ['packages/whatif', 'MIT', false, 'license is MIT and should be GPL-2.0-only'],
-  ['packages/whatif', 'GPL-2.0-only', false, 'packages/whatif/LICENSE: is not LICENSES/GPL-2.0-only.txt'],
+  [
+    'packages/whatif',
+    'GPL-2.0-only',
+    false,
+    'packages/whatif/LICENSE: is not LICENSES/GPL-2.0-only.txt',
+  ],
   ['packages/trace', 'MIT', false, 'packages/trace/LICENSE: is not LICENSES/MIT.txt'],
   ['packages/novel', 'MIT', false, 'has no row in the licence table'],
   ['tools/tidy', 'MIT', false, 'must be private'],
@@ -41,5 +46,7 @@ test('no MIT package of this house may load a GPL one', () => {
 
 test('an import table that lets report load whatif is refused', () => {
   const table = { ...IMPORT_TABLE, report: { loads: ['whatif'], reason: 'r' } };
-  expect(show(checkMitLoadsMit(table, LICENCE_TABLE))).toContain('packages/report: is MIT and may load whatif, which is not');
+  expect(show(checkMitLoadsMit(table, LICENCE_TABLE))).toContain(
+    'packages/report: is MIT and may load whatif, which is not',
+  );
 });

@@ -63,8 +63,12 @@ test('a file of 400 lines of 140 columns is as large as one gets', () => {
   const path = 'a.ts';
   const line = 'x'.repeat(140);
   expect(checkSize({ path, text: `${line}\n`.repeat(400) })).toEqual([]);
-  expect(show(checkSize({ path, text: '\n'.repeat(401) }))).toEqual(['a.ts: 401 lines, more than 400: it is asking to be two files']);
-  expect(show(checkSize({ path, text: `\n${line}x\n` }))).toEqual(['a.ts:2: 141 columns, more than 140']);
+  expect(show(checkSize({ path, text: '\n'.repeat(401) }))).toEqual([
+    'a.ts: 401 lines, more than 400: it is asking to be two files',
+  ]);
+  expect(show(checkSize({ path, text: `\n${line}x\n` }))).toEqual([
+    'a.ts:2: 141 columns, more than 140',
+  ]);
 });
 
 test('a folder called utils is refused, a file called so is not', () => {

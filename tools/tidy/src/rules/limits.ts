@@ -1,7 +1,8 @@
 /**
- * Limits that hold for every TypeScript file of the workspace: its size, and forms that the house does without. Forms are looked for in
- * the code layer, where strings and comments are blanks; directives in the comment layer. oxlint and tsc refuse some of them too; here
- * they cannot be switched off by a comment.
+ * Limits that hold for every TypeScript file of the workspace: its size, and forms that the house
+ * does without. Forms are looked for in the code layer, where strings and comments are blanks;
+ * directives in the comment layer. oxlint and tsc refuse some of them too; here they cannot be
+ * switched off by a comment.
  */
 import { lineOf, splitLayers, type Layers } from '../layers.ts';
 import { isTestFile, type TextFile, type Violation } from '../workspace.ts';
@@ -25,31 +26,80 @@ export const FORMS: readonly FormRow[] = [
     layer: 'code',
     pattern: /\bexport\s+default\b|\bas\s+default\b/g,
     reason: 'a name that every importer chooses anew cannot be searched for',
-    except: { 'tools/tsup.config.ts': 'tsup reads the default export', 'tools/vitest.config.ts': 'vitest reads the default export' },
+    except: {
+      'tools/tsup.config.ts': 'tsup reads the default export',
+      'tools/vitest.config.ts': 'vitest reads the default export',
+    },
   },
-  { what: 'the type any', layer: 'code', pattern: /(?<![\w$.])any\b(?!\s*[(:?])/g, reason: 'it switches the compiler off' },
-  { what: 'a non-null !', layer: 'code', pattern: /[\w$)\]]!(?!=)/g, reason: 'a claim without an argument; use an if or assert()' },
-  { what: 'an enum', layer: 'code', pattern: /(?<![\w$.])enum\s+[\w$]+\s*\{/g, reason: 'not erasable: Node cannot run it' },
-  { what: 'a namespace', layer: 'code', pattern: /(?<![\w$.])(?:namespace|module)\s+[\w$.]+\s*\{/g, reason: 'a file is a namespace' },
+  {
+    what: 'the type any',
+    layer: 'code',
+    pattern: /(?<![\w$.])any\b(?!\s*[(:?])/g,
+    reason: 'it switches the compiler off',
+  },
+  {
+    what: 'a non-null !',
+    layer: 'code',
+    pattern: /[\w$)\]]!(?!=)/g,
+    reason: 'a claim without an argument; use an if or assert()',
+  },
+  {
+    what: 'an enum',
+    layer: 'code',
+    pattern: /(?<![\w$.])enum\s+[\w$]+\s*\{/g,
+    reason: 'not erasable: Node cannot run it',
+  },
+  {
+    what: 'a namespace',
+    layer: 'code',
+    pattern: /(?<![\w$.])(?:namespace|module)\s+[\w$.]+\s*\{/g,
+    reason: 'a file is a namespace',
+  },
   {
     what: 'a test that does not run',
     layer: 'code',
     only: 'tests',
-    pattern: /(?<![\w$.])(?:(?:test|it|describe|suite)(?:\.\w+)*\.(?:skip|only|todo|fails|skipIf|runIf)|[xf](?:it|test|describe))\b/g,
+    pattern:
+      /(?<![\w$.])(?:(?:test|it|describe|suite)(?:\.\w+)*\.(?:skip|only|todo|fails|skipIf|runIf)|[xf](?:it|test|describe))\b/g,
     reason: 'what is wrong is mended or listed as expectRefuted, not hidden',
   },
-  { what: 'a compiler directive', layer: 'comments', pattern: /@ts-(?:ignore|expect-error|nocheck)\b/g, reason: 'mend the types' },
-  { what: 'a linter directive', layer: 'comments', pattern: /\b(?:ox|es)lint-(?:disable|enable)/g, reason: 'mend it, or change the rule' },
+  {
+    what: 'a compiler directive',
+    layer: 'comments',
+    pattern: /@ts-(?:ignore|expect-error|nocheck)\b/g,
+    reason: 'mend the types',
+  },
+  {
+    what: 'a linter directive',
+    layer: 'comments',
+    pattern: /\b(?:ox|es)lint-(?:disable|enable)/g,
+    reason: 'mend it, or change the rule',
+  },
 ];
 
 /** Names that a folder may not have. */
-export const NO_FOLDERS: readonly string[] = ['utils', 'util', 'common', 'shared', 'helpers', 'misc'];
+export const NO_FOLDERS: readonly string[] = [
+  'utils',
+  'util',
+  'common',
+  'shared',
+  'helpers',
+  'misc',
+];
 
 /** Checks the size of one file. */
 export function checkSize(file: TextFile): readonly Violation[] {
   const lines = file.text.replace(/\n$/, '').split('\n');
   const long = lines.flatMap((text, index) =>
-    text.length > MAX_COLUMNS ? [{ path: file.path, line: index + 1, what: `${text.length} columns, more than ${MAX_COLUMNS}` }] : [],
+    text.length > MAX_COLUMNS
+      ? [
+          {
+            path: file.path,
+            line: index + 1,
+            what: `${text.length} columns, more than ${MAX_COLUMNS}`,
+          },
+        ]
+      : [],
   );
   const what = `${lines.length} lines, more than ${MAX_LINES}: it is asking to be two files`;
   const tall = lines.length > MAX_LINES ? [{ path: file.path, what }] : [];
@@ -60,7 +110,10 @@ export function checkSize(file: TextFile): readonly Violation[] {
 export function checkForms(file: TextFile, forms: readonly FormRow[]): readonly Violation[] {
   const layers = splitLayers(file.text);
   return forms
-    .filter((row) => row.except?.[file.path] === undefined && (row.only === undefined || isTestFile(file.path)))
+    .filter(
+      (row) =>
+        row.except?.[file.path] === undefined && (row.only === undefined || isTestFile(file.path)),
+    )
     .flatMap((row) =>
       [...layers[row.layer].matchAll(row.pattern)].map((match) => ({
         path: file.path,
@@ -73,7 +126,12 @@ export function checkForms(file: TextFile, forms: readonly FormRow[]): readonly 
 /** Checks that no folder has a name that says nothing. */
 export function checkFolders(paths: readonly string[]): readonly Violation[] {
   return paths.flatMap((path) => {
-    const folder = path.split('/').slice(0, -1).find((part) => NO_FOLDERS.includes(part));
-    return folder === undefined ? [] : [{ path, what: `a folder called ${folder} says nothing about what is in it` }];
+    const folder = path
+      .split('/')
+      .slice(0, -1)
+      .find((part) => NO_FOLDERS.includes(part));
+    return folder === undefined
+      ? []
+      : [{ path, what: `a folder called ${folder} says nothing about what is in it` }];
   });
 }

@@ -14,7 +14,9 @@ test('a package is looked for from the inside out', () => {
 
 test('a platform package that a front package names must be there, nested or not', () => {
   const optionalDependencies = { '@a/linux': '1', '@a/other': '1' };
-  const front = { packages: { '': {}, 'node_modules/a': { optionalDependencies }, 'node_modules/@a/linux': {} } };
+  const front = {
+    packages: { '': {}, 'node_modules/a': { optionalDependencies }, 'node_modules/@a/linux': {} },
+  };
   expect(show(checkPlatforms(front))).toEqual([
     'package-lock.json: node_modules/a names @a/other, which is not in the lockfile: npm ci will refuse it',
   ]);
@@ -24,6 +26,10 @@ test('a platform package that a front package names must be there, nested or not
 
 test('an entry may link to a folder but not to a host', () => {
   const resolved = 'https://example.invalid/a.tgz';
-  expect(checkResolved({ packages: { 'node_modules/@shootdown/cli': { resolved: 'apps/cli' } } })).toEqual([]);
-  expect(show(checkResolved({ packages: { 'node_modules/a': { resolved } } }))[0]).toContain('node_modules/a says where it was downloaded');
+  expect(
+    checkResolved({ packages: { 'node_modules/@shootdown/cli': { resolved: 'apps/cli' } } }),
+  ).toEqual([]);
+  expect(show(checkResolved({ packages: { 'node_modules/a': { resolved } } }))[0]).toContain(
+    'node_modules/a says where it was downloaded',
+  );
 });

@@ -1,7 +1,8 @@
 /**
- * What package-lock.json must say so that `npm ci` works elsewhere. Native packages come one per platform, as optional dependencies of a
- * front package; when a registry lacks some of them, npm writes a lockfile without those and then refuses it on the next clean install.
- * And no entry may say where it was downloaded.
+ * What package-lock.json must say so that `npm ci` works elsewhere. Native packages come one per
+ * platform, as optional dependencies of a front package; when a registry lacks some of them, npm
+ * writes a lockfile without those and then refuses it on the next clean install. And no entry may
+ * say where it was downloaded.
  */
 import type { Violation } from '../workspace.ts';
 
@@ -33,7 +34,10 @@ export function checkPlatforms(lock: Lockfile): readonly Violation[] {
   return Object.entries(lock.packages).flatMap(([folder, entry]) =>
     Object.keys(entry.optionalDependencies ?? {})
       .filter((name) => !placesOf(folder, name).some((place) => place in lock.packages))
-      .map((name) => `${folder === '' ? 'the root' : folder} names ${name}, which is not in the lockfile: npm ci will refuse it`)
+      .map(
+        (name) =>
+          `${folder === '' ? 'the root' : folder} names ${name}, which is not in the lockfile: npm ci will refuse it`,
+      )
       .map((what) => ({ path: PATH, what })),
   );
 }
@@ -41,6 +45,12 @@ export function checkPlatforms(lock: Lockfile): readonly Violation[] {
 /** Checks that no entry says from which host it came. */
 export function checkResolved(lock: Lockfile): readonly Violation[] {
   return Object.entries(lock.packages)
-    .filter(([, entry]) => /^[\w+]+:/.test(entry.resolved ?? '') && entry.resolved?.startsWith('file:') !== true)
-    .map(([folder]) => ({ path: PATH, what: `${folder} says where it was downloaded: keep omit-lockfile-registry-resolved in .npmrc` }));
+    .filter(
+      ([, entry]) =>
+        /^[\w+]+:/.test(entry.resolved ?? '') && entry.resolved?.startsWith('file:') !== true,
+    )
+    .map(([folder]) => ({
+      path: PATH,
+      what: `${folder} says where it was downloaded: keep omit-lockfile-registry-resolved in .npmrc`,
+    }));
 }

@@ -3,7 +3,8 @@ import { show } from '../workspace.ts';
 import { checkPrivacy } from './privacy.ts';
 
 const HOST = 'packages.example.invalid';
-const found = (text: string, path = 'docs/a.md'): string => show(checkPrivacy({ path, text }, HOST)).join('\n');
+const found = (text: string, path = 'docs/a.md'): string =>
+  show(checkPrivacy({ path, text }, HOST)).join('\n');
 const join = (...parts: readonly string[]): string => parts.join('');
 
 test.each([
@@ -18,7 +19,14 @@ test.each([
   expect(found(text)).toContain(what);
 });
 
-const FINE = ['https://example.invalid/home/x', 'packages/root/x', './work/x', 'registry.ts', '/sys/kernel', '"${HOME}/tmp/x"'];
+const FINE = [
+  'https://example.invalid/home/x',
+  'packages/root/x',
+  './work/x',
+  'registry.ts',
+  '/sys/kernel',
+  '"${HOME}/tmp/x"',
+];
 
 test.each(FINE)('fine: %s', (text) => {
   expect(found(text)).toBe('');

@@ -1,0 +1,179 @@
+/** From what one pass has collected to the answer: which book is the best, and what it allows to be said. */
+import { type CpuId, cpuId } from '@shootdown/machine';
+import type { TraceHeader, TraceStatus } from '@shootdown/trace';
+import { whatIfRows } from './designs.ts';
+import { type Ledger, sumReceived } from './ledger.ts';
+import type { AllCpus } from './perCpu.ts';
+import type { CpuAccount, Evidence, EvidenceLevel, ReplayCounts } from './result.ts';
+import { REMOTE_SEND_IPI } from './senders.ts';
+
+/** What one pass over a trace has collected. */
+export interface Collected {
+  readonly header: TraceHeader;
+  readonly status: TraceStatus;
+  readonly isolated: readonly CpuId[];
+  readonly only: ReadonlySet<CpuId> | null;
+  readonly ledgers: Readonly<Record<'A' | 'B' | 'C', Ledger>>;
+  readonly cpus: AllCpus;
+  /** The highest CPU that was called; -1 for none. */
+  readonly maxTarget: number;
+  readonly events: ReadonlyMap<string, { readonly count: number }>;
+  /** Whether there was any record at all, in the window or not. */
+  readonly started: boolean;
+  readonly window: { readonly first: number; readonly last: number } | null;
+  readonly records: number;
+  readonly matched: { readonly one: number; readonly ambiguous: number; readonly none: number };
+  readonly byReason: readonly number[];
+  readonly requestsWithoutCall: number;
+  readonly flushCalls: number;
+  readonly openEnded: readonly string[];
+}
+
+/** Parts of a strip. */
+export const STRIP_BUCKETS = 72;
+
+const WHY: Readonly<Record<EvidenceLevel, string>> = {
+  A: 'csd_queue_cpu names the function and the target',
+  B: 'ipi_send_* names the target; a tlb_flush right before it tells a flush from other calls',
+  C: 'tlb_flush sent and received, matched in time; no event names the target',
+  D: 'interrupt counts only: how many, never who',
+};
+const NO_EVIDENCE = 'no event about TLB flushes, IPIs or function calls is in the trace';
+
+/** Which kinds of event the trace has: what a missing number means hangs on it. */
+interface Has {
+  readonly calls: boolean;
+  readonly sends: boolean;
+  readonly flushes: boolean;
+  readonly handlers: boolean;
+  readonly handlerEnds: boolean;
+  /** Call-function interrupts: another irq_vectors event says nothing about those. */
+  readonly interrupts: boolean;
+  readonly syscalls: boolean;
+  /** arm and arm64: no TLB row, remote TLBs are invalidated in hardware. */
+  readonly arm: boolean;
+}
+
+/** The answer. */
+export function summarise(collected: Collected): ReplayCounts {
+  const { header, status, isolated, ledgers, window } = collected;
+  const has = hasOf(collected);
+  const level = levelOf(has);
+  const ledger = ledgers[level === 'A' || level === 'B' || level === 'C' ? level : 'A'];
+  const cpus = Math.max(header.cpus ?? 0, collected.cpus.end, collected.maxTarget + 1);
+  const all = Array.from({ length: cpus }, (_, cpu) => cpuId(cpu));
+  const subject =
+    isolated.length > 0 ? isolated : all.filter((cpu) => collected.only?.has(cpu) ?? true);
+  const received = sumReceived(subject.map((cpu) => ledger.received(cpu)));
+  const causes = ledger.causes();
+  const names = [...collected.events.keys()].toSorted();
+  return {
+    isolated,
+    cpus,
+    window,
+    unit: header.clock.unit === 'ticks' ? 'ticks' : 'us',
+    records: collected.records,
+    events: Object.fromEntries(names.map((name) => [name, collected.events.get(name)?.count ?? 0])),
+    evidence: evidenceOf(collected, level),
+    lost: status.lost,
+    matrix: ledger.cells(),
+    received,
+    machine: sumReceived(all.map((cpu) => ledger.received(cpu))),
+    causes,
+    accounts: subject.map((cpu) => accountOf(collected, has, cpu, ledger)),
+    tlbRowBasis: tlbRowBasis(has),
+    flushes: {
+      byReason: [...collected.byReason],
+      requests: collected.byReason[REMOTE_SEND_IPI] ?? 0,
+      requestsWithoutCall: level === 'A' ? collected.requestsWithoutCall : null,
+      callsQueued: level === 'A' ? collected.flushCalls : null,
+    },
+    whatIf: whatIfRows(level, received, causes),
+    notes: notesOf(collected, has, level),
+    status,
+  };
+}
+
+function hasOf({ events }: Collected): Has {
+  const some = (pattern: RegExp): boolean => [...events.keys()].some((name) => pattern.test(name));
+  return {
+    calls: events.has('csd_queue_cpu'),
+    sends: some(/^(?:ipi_send_cpu|ipi_send_cpumask|ipi_raise)$/),
+    flushes: events.has('tlb_flush'),
+    handlers: events.has('csd_function_entry'),
+    handlerEnds: events.has('csd_function_exit'),
+    interrupts: some(/^(?:call_function_entry|call_function_single_entry|ipi_entry)$/),
+    syscalls: some(/^sys_enter_/),
+    arm: some(/^(?:ipi_raise|ipi_entry)$/),
+  };
+}
+
+function levelOf(has: Has): EvidenceLevel | null {
+  if (has.calls) return 'A';
+  if (has.sends) return 'B';
+  // tlb_flush is on: that no remote one occurs is then an observation, not a gap.
+  if (has.flushes) return 'C';
+  return has.interrupts || has.handlers ? 'D' : null;
+}
+
+function evidenceOf(collected: Collected, level: EvidenceLevel | null): Evidence {
+  const empty = collected.started ? 'no event is in this window' : 'the trace holds no event';
+  const nothing = collected.records === 0 ? empty : NO_EVIDENCE;
+  return {
+    level,
+    why: level === null ? nothing : WHY[level],
+    matched: level === 'C' ? { ...collected.matched } : null,
+  };
+}
+
+function tlbRowBasis(has: Has): ReplayCounts['tlbRowBasis'] {
+  if (has.arm) return null;
+  if (has.handlers) return 'counted';
+  return has.flushes ? 'at-least' : null;
+}
+
+function accountOf(
+  { cpus, isolated, window }: Collected,
+  has: Has,
+  cpu: CpuId,
+  ledger: Ledger,
+): CpuAccount {
+  const totals = cpus.get(cpu);
+  const basis = tlbRowBasis(has);
+  let tlbRow: number | null = null;
+  if (basis !== null) tlbRow = basis === 'counted' ? totals.handlerRuns : totals.received;
+  const interrupts = [...totals.interrupts].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    cpu,
+    received: ledger.received(cpu),
+    interrupts: has.interrupts ? Object.fromEntries(interrupts) : null,
+    callInterrupts: has.interrupts ? totals.callInterrupts : null,
+    inInterrupts: totals.pairs === 0 ? null : { total: totals.total, longest: totals.longest },
+    tlbRow,
+    idleFlushes: basis === 'counted' && has.flushes && has.handlerEnds ? totals.idleFlushes : null,
+    tasks: totals.topTasks(),
+    strip:
+      isolated.length === 0 || window === null
+        ? null
+        : ledger.strip(cpu, STRIP_BUCKETS, window.last),
+  };
+}
+
+function notesOf(
+  { openEnded }: Collected,
+  has: Has,
+  level: EvidenceLevel | null,
+): readonly string[] {
+  const notes: string[] = [];
+  if (level !== null && !has.syscalls)
+    notes.push('no system call is in the trace: causes name tasks only');
+  if (openEnded.length > 0) {
+    notes.push(
+      `entries but no exits of ${openEnded.join(', ')}: what follows in the same task is blamed on them`,
+    );
+  }
+  if (level !== null && level !== 'D' && !has.interrupts) {
+    notes.push('no call-function interrupt is in the trace: interrupts are not counted');
+  }
+  return notes;
+}
