@@ -14,7 +14,10 @@ const MAX_STEP = 1024 * 1024;
  * gzip input is handed over in slices, so that what one slice makes (1032 times its size at most)
  * stays small.
  */
-const SLICE = 16 * 1024;
+const SLICE = 32 * 1024;
+
+/** Output comes in pieces of this size: each costs the receiver a little. */
+const PIECE = 256 * 1024;
 
 /** Codecs by node:zlib. */
 export const nodeCodecs: Codecs = {
@@ -37,7 +40,7 @@ function exactly(size: number, out: Uint8Array): Uint8Array {
 }
 
 async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const stream = zlib.createGunzip();
+  const stream = zlib.createGunzip({ chunkSize: PIECE });
   let ready: Uint8Array[] = [];
   let failure: Error | null = null;
   let wake: (() => void) | null = null;
@@ -59,16 +62,22 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   try {
     reading: for await (const chunk of chunks) {
       for (let at = 0; at < chunk.length; at += SLICE) {
-        await settled((done) => stream.write(chunk.subarray(at, at + SLICE), () => done()));
-        yield* ready;
+        const made = ready;
         ready = [];
+        const slice = chunk.subarray(at, at + SLICE);
+        const written = settled((done) => stream.write(slice, () => done()));
+        // zlib works on the next slice in a thread of its own while the receiver works on this one.
+        yield* made;
+        await written;
         if (failure !== null) break reading;
       }
     }
-    await settled((done) => {
-      stream.on('end', done);
-      stream.end();
-    });
+    if (failure === null) {
+      await settled((done) => {
+        stream.on('end', done);
+        stream.end();
+      });
+    }
     yield* ready;
     if (failure !== null) throw failure;
   } finally {

@@ -6,7 +6,6 @@
  */
 import { deflateSync, zstdCompressSync } from 'node:zlib';
 import { Out, type WriterAbi } from './writerBytes.testlib.ts';
-import { WriterEvent } from './writerPages.testlib.ts';
 
 /** What goes into a file. */
 export interface DatSpec {
