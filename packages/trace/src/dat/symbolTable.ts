@@ -68,7 +68,7 @@ export class SymbolTable {
     const addresses = new Float64Array(lines);
     const names = new Uint32Array(lines);
     let count = 0;
-    let sorted = true;
+    let sorted = 0;
     for (let at = 0; at < text.length;) {
       let digits = 0;
       let high = 0;
@@ -87,27 +87,42 @@ export class SymbolTable {
       const isAbsolute = text[at + 1] === 0x41 || text[at + 1] === 0x61;
       if (isLine && !isAbsolute) {
         const address = high * 0x1_0000_0000 + (low >>> 0);
-        if (count > 0 && address < (addresses[count - 1] as number)) sorted = false;
         addresses[count] = address;
         names[count++] = at + 3;
+        const inOrder = count === 1 || (addresses[count - 2] as number) <= address;
+        if (inOrder && sorted === count - 1) sorted = count;
       }
       const end = text.indexOf(0x0a, at);
       at = end === -1 ? text.length : end + 1;
     }
     this.#names = names.subarray(0, count);
-    return sorted ? addresses.subarray(0, count) : this.#sort(addresses.subarray(0, count));
+    return this.#sort(addresses.subarray(0, count), sorted);
   }
 
   /**
-   * Modules come after the kernel although they lie below it, and are not in order among
-   * themselves.
+   * The kernel's own symbols come first and in order; those of modules and BPF programs follow, not
+   * in order and some below. So only what follows is sorted, and then merged: a tenth of the work.
    */
-  #sort(addresses: Float64Array): Float64Array {
-    const order = Uint32Array.from(addresses, (_, i) => i);
-    order.sort((a, b) => (addresses[a] as number) - (addresses[b] as number) || a - b);
+  #sort(addresses: Float64Array, sorted: number): Float64Array {
+    const { length } = addresses;
+    if (sorted === length) return addresses;
     const names = this.#names;
-    this.#names = order.map((i) => names[i] as number);
-    return Float64Array.from(order, (i) => addresses[i] as number);
+    const rest = Uint32Array.from({ length: length - sorted }, (_, i) => sorted + i);
+    rest.sort((a, b) => (addresses[a] as number) - (addresses[b] as number) || a - b);
+    const allAddresses = new Float64Array(length);
+    const allNames = new Uint32Array(length);
+    for (let i = 0, front = 0, back = 0; i < length; i++) {
+      const late = rest[back];
+      const useFront =
+        late === undefined ||
+        (front < sorted && (addresses[front] as number) <= (addresses[late] as number));
+      const from = useFront ? front++ : late;
+      if (!useFront) back++;
+      allAddresses[i] = addresses[from] as number;
+      allNames[i] = names[from] as number;
+    }
+    this.#names = allNames;
+    return allAddresses;
   }
 }
 
