@@ -62,7 +62,8 @@ test('the headline answers: how often, how much of it TLB work, from whom', asyn
   const { headline } = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
   expect(headline).toEqual([
     'CPUs 6-7 were interrupted 109 times by function calls in 8.0 s: 88 of the 123 calls queued to them were TLB work.',
-    '52 of the 62 user TLB flushes came from hft-log (munmap, madvise(MADV_DONTNEED)), which shares its address space with what runs there.',
+    '52 of the 62 user TLB flushes came from hft-log (munmap, madvise(MADV_DONTNEED)), ' +
+      'which shares its address space with what runs there.',
   ]);
 });
 
