@@ -51,6 +51,28 @@ test('a call is blamed on the system call it happens in, on a fault, on a kernel
   ]);
 });
 
+test('a call sent before the trace sees the task is blamed on the system call that it then leaves', async () => {
+  const counts = await countReplay(
+    await excerpt([
+      `rmmod-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`,
+      `cat-11 2 101 csd_queue_cpu: cpu=1 ${QUEUE}`,
+      `cat-12 2 102 csd_queue_cpu: cpu=1 ${QUEUE}`,
+      'rmmod-10 0 103 sys_delete_module -> 0x0',
+      // This one enters a call first, so what it did before is not known.
+      'cat-11 2 104 sys_munmap(addr: 1000, len: 1000)',
+      'cat-11 2 105 sys_munmap -> 0x0',
+      `rmmod-10 0 106 csd_queue_cpu: cpu=1 ${QUEUE}`,
+    ]),
+  );
+  expect(
+    counts.causes.map(({ comm, origin, calls, pids }) => [comm, origin.name, calls, pids]),
+  ).toEqual([
+    ['cat', 'not in a traced system call', 2, [11, 12]],
+    ['rmmod', 'delete_module', 1, [10]],
+    ['rmmod', 'not in a traced system call', 1, [10]],
+  ]);
+});
+
 test('one request calls several CPUs; an interrupt that calls in between does not split it', async () => {
   const sync = (cpu: number): string =>
     `csd_queue_cpu: cpu=${cpu} callsite=smp_call_function+0x2c func=tlb_remove_table_smp_sync csd=00000000abcd1230`;

@@ -133,7 +133,7 @@ class Counter {
     if (this.#window === null) {
       this.#window = { first: time, last: time };
       for (const ledger of Object.values(this.#ledgers)) ledger.begin(time);
-    } else this.#window.last = time;
+    } else this.#window.last = Math.max(this.#window.last, time);
     const seen = this.#events.get(event.name);
     if (seen === undefined) this.#events.set(event.name, { count: 1 });
     else seen.count++;

@@ -119,11 +119,10 @@ export class Ledger {
 
   /** The causes of the calls to the watched CPUs, most calls first. */
   causes(): readonly Cause[] {
-    return [...this.#causes.values()]
-      .flatMap((functions) => [...functions.values()].flatMap((commands) => [...commands.values()]))
+    return this.#merged()
       .map((cause) => ({
         comm: cause.comm,
-        origin: cause.origin,
+        origin: { kind: cause.origin.kind, name: cause.origin.name },
         func: cause.func,
         kind: cause.kind,
         calls: cause.calls,
@@ -139,6 +138,24 @@ export class Ledger {
           compare(a.origin.name, b.origin.name) ||
           compare(a.func, b.func),
       );
+  }
+
+  /** Causes by what their origins say now: origins of tasks not yet seen may have become alike. */
+  #merged(): readonly OpenCause[] {
+    const merged = new Map<string, OpenCause>();
+    for (const functions of this.#causes.values()) {
+      for (const cause of [...functions.values()].flatMap((commands) => [...commands.values()])) {
+        const id = `${cause.comm}\0${cause.origin.kind}\0${cause.origin.name}\0${cause.func}`;
+        const same = merged.get(id);
+        if (same === undefined) merged.set(id, { ...cause, pids: new Set(cause.pids) });
+        else {
+          same.calls += cause.calls;
+          same.requests += cause.requests;
+          for (const pid of cause.pids) same.pids.add(pid);
+        }
+      }
+    }
+    return [...merged.values()];
   }
 
   cells(): readonly Cell[] {

@@ -81,22 +81,32 @@ export class Origins {
   readonly #entered = new Map<string, number>();
   readonly #returned = new Set<string>();
   readonly #calls = new Map<string, Origin>();
+  /**
+   * Tasks that the trace has not yet seen enter or leave the kernel. If the first thing seen is the
+   * exit of a system call, they were in that call since before the trace began, and what they sent
+   * meanwhile is that call's: so each has an origin of its own that can still become it.
+   */
+  readonly #unseen = new Map<number, { kind: Origin['kind']; name: string }>();
+  readonly #seen = new Set<number>();
 
   /** Takes note of what a task does. */
   observe(task: RecordedTask, event: RecordedEvent): void {
     switch (event.kind) {
       case 'sys_enter':
         this.#entered.set(event.syscall, (this.#entered.get(event.syscall) ?? 0) + 1);
+        this.#see(task.pid);
         this.#set(task.pid, this.#call(event));
         break;
       case 'sys_exit':
         this.#returned.add(event.syscall);
+        this.#see(task.pid, event.syscall);
         this.#open.delete(task.pid);
         break;
       case 'page_fault':
-        // A fault inside a system call (copy_from_user) is the call's.
-        if (event.name === 'page_fault_user')
-          this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
+        // The other one, page_fault_kernel, happens inside a system call and is the call's.
+        if (event.name !== 'page_fault_user') break;
+        this.#see(task.pid);
+        this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
         break;
       default:
     }
@@ -107,8 +117,14 @@ export class Origins {
     if (task.pid === 0) return IDLE;
     const open = this.#open.get(task.pid);
     if (open !== undefined) return open;
-    const thread = KTHREAD.exec(task.comm);
-    return thread === null ? UNTRACED : this.#named('kthread', task.comm.replace(/\/.*/, ''));
+    if (isKernelThread(task.comm)) return this.#named('kthread', task.comm.replace(/\/.*/, ''));
+    if (this.#seen.has(task.pid)) return UNTRACED;
+    let unseen = this.#unseen.get(task.pid);
+    if (unseen === undefined) {
+      if (this.#unseen.size >= MAX_TASKS) return UNTRACED;
+      this.#unseen.set(task.pid, (unseen = { ...UNTRACED }));
+    }
+    return unseen;
   }
 
   /** A call that nobody's system call is to blame for. */
@@ -124,6 +140,16 @@ export class Origins {
     return [...this.#entered.keys()]
       .filter((name) => !this.#returned.has(name) && !NO_RETURN.has(name))
       .toSorted();
+  }
+
+  /** The first sight of `pid`: leaving `syscall`, or entering the kernel, or not the first. */
+  #see(pid: number, syscall?: string): void {
+    if (this.#seen.has(pid)) return;
+    if (this.#seen.size < MAX_TASKS) this.#seen.add(pid);
+    const unseen = this.#unseen.get(pid);
+    if (unseen === undefined) return;
+    this.#unseen.delete(pid);
+    if (syscall !== undefined) Object.assign(unseen, { kind: 'syscall', name: syscall });
   }
 
   #call(event: SysEnter): Origin {

@@ -7,7 +7,7 @@ import type { CallKind } from '@shootdown/whatif';
 import { BAR, type Block, type Column, NO_BREAK } from '../blocks.ts';
 import { plural, seconds, thousands, timestamp } from '../words.ts';
 import { matrixBlock } from './matrix.ts';
-import type { AccountView, ReplayView } from './view.ts';
+import type { AccountView, CauseView, ReplayView } from './view.ts';
 
 const left = (title: string): Column => ({ title, align: 'left' });
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -132,14 +132,19 @@ function factLines(view: ReplayView): readonly string[] {
   return lines;
 }
 
+/** `rmmod x2` when two tasks of that name sent; `trace-cmd (recorder)` for one that records. */
+function taskName({ task, tasks, recorder }: CauseView): string {
+  return `${task}${tasks > 1 ? ` x${tasks}` : ''}${recorder ? ' (recorder)' : ''}`;
+}
+
 function causeTable(view: ReplayView): Block {
   const shown = view.causes.slice(0, CAUSES);
   const most = Math.max(1, ...shown.map((cause) => cause.calls));
   const rows = shown.map((cause) => [
-    cause.tasks > 1 ? `${cause.task} (${cause.tasks} tasks)` : cause.task,
+    taskName(cause),
     cause.in === 'not in a traced system call' ? '(not traced)' : cause.in,
     cause.function,
-    cause.recorder ? `${cause.what} (recorder)` : cause.what,
+    cause.kind,
     thousands(cause.requests),
     thousands(cause.calls),
     '█'.repeat(Math.max(1, Math.round((cause.calls * BAR) / most))),
@@ -163,7 +168,7 @@ function causeTable(view: ReplayView): Block {
       left('task'),
       left('in'),
       left(from),
-      left('what'),
+      left('kind'),
       right('requests'),
       right('calls'),
       { title: '', align: 'bar' },
