@@ -5,6 +5,7 @@ import type { TimeBound } from '@shootdown/whatif';
 
 /** The forms of an answer. */
 export const FORMATS = ['text', 'md', 'json', 'ndjson'] as const;
+/** One of FORMATS. */
 export type Format = (typeof FORMATS)[number];
 
 const KINDS: readonly TraceKind[] = ['ftrace', 'trace-cmd-report', 'trace.dat'];

@@ -63,13 +63,13 @@ export async function run(words: readonly string[], output: Output): Promise<num
     .option('--isolated <cpus>', 'the CPUs that should be quiet', '6-7')
     .option('--seconds <n>', 'how long', '10')
     .action((flags: { readonly isolated: string; readonly seconds: string }) => {
-      parseCpuList(flags.isolated, null);
+      const isolated = parseCpuList(flags.isolated, null);
       if (!/^[1-9]\d*$/.test(flags.seconds))
         throw new UsageError(
           'ERR_OPTION',
           `--seconds ${flags.seconds}: expected a whole number of seconds`,
         );
-      output.write(recordCommands(flags.isolated, Number(flags.seconds)));
+      output.write(recordCommands(isolated, Number(flags.seconds)));
     });
   program
     .command('schema')

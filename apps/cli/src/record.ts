@@ -2,43 +2,34 @@
  * What to type to get a trace that answers. Which events exist depends on the kernel: ipi_send_*
  * since 6.4, csd_* since 6.5; without them the evidence is weaker, and the text says so.
  */
-
-const SYSCALLS = [
-  'munmap',
-  'madvise',
-  'mprotect',
-  'mremap',
-  'mmap',
-  'fork',
-  'clone',
-  'execve',
-  'exit_group',
-];
+import { type CpuId, formatCpuList } from '@shootdown/machine';
 
 /**
- * The commands, for a recording of `seconds` that keeps the recorder off the CPUs in `isolated`.
+ * System calls that flush, or load code: by pattern, because trace-cmd refuses a name that the
+ * kernel does not have, and a pattern takes what there is. `m*` is mmap, munmap, madvise, mprotect,
+ * mremap, mbind, move_pages, migrate_pages, membarrier.
  */
-export function recordCommands(isolated: string, seconds: number): string {
-  const syscalls = SYSCALLS.flatMap((name) => [
-    `-e syscalls:sys_enter_${name}`,
-    `-e syscalls:sys_exit_${name}`,
-  ]).filter((event) => !event.endsWith('exit_exit_group'));
+const SYSCALLS = ['m*', 'p*_m*', '*fork', 'clone*', 'exec*', 'exit*', 'brk', '*_module', 'bpf'];
+
+/** The commands, for a recording of `seconds` that keeps the recorder off `isolated`. */
+export function recordCommands(isolated: readonly CpuId[], seconds: number): string {
+  const list = formatCpuList(isolated);
+  let recorder = 0;
+  while (isolated.some((cpu) => cpu === recorder)) recorder++;
   const lines = [
-    'taskset -c 0 trace-cmd record -C mono -b 20000 -o trace.dat',
+    `taskset -c ${recorder} trace-cmd record -C mono -b 20000 -o trace.dat`,
     '-e tlb:tlb_flush -e csd -e ipi',
     "-e 'irq_vectors:call_function*' -e irq_vectors:reschedule_entry -e irq_vectors:irq_work_entry",
-    '-e sched:sched_switch -e exceptions:page_fault_user',
-    ...Array.from({ length: Math.ceil(syscalls.length / 2) }, (_, i) =>
-      syscalls.slice(2 * i, 2 * i + 2).join(' '),
-    ),
+    '-e sched:sched_switch -e exceptions:page_fault_user -e huge_memory -e migrate:mm_migrate_pages',
+    ...SYSCALLS.map((name) => `-e 'syscalls:sys_enter_${name}' -e 'syscalls:sys_exit_${name}'`),
     `sleep ${seconds}`,
   ];
   return [
-    '# Linux 6.5 or newer, x86: the function and the target of every call are recorded (evidence A).',
-    '# On 6.4 leave out -e csd (evidence B); on 6.3 and older leave out -e csd and -e ipi (evidence C).',
-    `# Keep the recorder off the CPUs you ask about (${isolated}); here it runs on CPU 0.`,
+    '# Linux 6.5 or newer, x86: every call is recorded with its function and target (evidence A).',
+    '# On 6.4 leave out -e csd (evidence B); before, leave out -e csd and -e ipi (evidence C).',
+    `# The recorder stays off the CPUs you ask about (${list}): here it runs on CPU ${recorder}.`,
     lines.join(' \\\n  '),
-    `shootdown replay trace.dat --isolated ${isolated}`,
+    `shootdown replay trace.dat --isolated ${list}`,
     '',
   ].join('\n');
 }

@@ -13,6 +13,12 @@ export interface Column {
   readonly align: 'left' | 'right' | 'bar';
 }
 
+/** A column of words. */
+export const left = (title: string): Column => ({ title, align: 'left' });
+
+/** A column of numbers. */
+export const right = (title: string): Column => ({ title, align: 'right' });
+
 /** The longest bar. */
 export const BAR = 10;
 
@@ -43,9 +49,31 @@ const WIDTH = 100;
 /** No column of words is made narrower. */
 const NARROWEST = 8;
 
+/**
+ * Names of tasks come from strangers' traces: no control character of theirs may reach a terminal,
+ * and none of the characters that turn text around.
+ */
+function harmless(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd');
+}
+
+function harmlessBlock(block: Block): Block {
+  switch (block.kind) {
+    case 'heading':
+    case 'warning':
+      return { ...block, text: harmless(block.text) };
+    case 'table':
+      return { ...block, rows: block.rows.map((row) => row.map(harmless)) };
+    case 'lead':
+    case 'lines':
+    case 'drawing':
+      return { ...block, lines: block.lines.map(harmless) };
+  }
+}
+
 /** The blocks as text, 100 columns wide. */
 export function renderText(blocks: readonly Block[], style: Style): string {
-  const parts = blocks.map((block): string => {
+  const parts = blocks.map(harmlessBlock).map((block): string => {
     switch (block.kind) {
       case 'heading':
         return style.bold(block.text);
@@ -154,7 +182,7 @@ export function wrap(text: string, width: number): readonly string[] {
 
 /** The blocks as Markdown. */
 export function renderMarkdown(blocks: readonly Block[]): string {
-  const parts = blocks.map((block): string => {
+  const parts = blocks.map(harmlessBlock).map((block): string => {
     switch (block.kind) {
       case 'heading':
         return `### ${escape(block.text)}`;

@@ -12,8 +12,10 @@ export {
   type AccountView,
   type CauseView,
   type InputView,
+  type KindView,
+  type ReceivedView,
   type ReplayContext,
   type ReplayView,
   replayView,
+  type WhatIfView,
 } from './replay/view.ts';
-export { plural, seconds, thousands, timestamp } from './words.ts';

@@ -16,7 +16,7 @@ export function seconds(length: number, unit: 'us' | 'ticks'): string {
   if (length >= 1_000_000)
     return `${thousands(Math.floor(length / 1e6))}.${Math.floor((length % 1e6) / 1e5)} s`;
   if (length >= 10_000) return `${(length / 1000).toFixed(1)} ms`;
-  return `${length} us`;
+  return `${thousands(length)} us`;
 }
 
 /** A point in time as the recorder prints it: `10.264197`; ticks as they are. */

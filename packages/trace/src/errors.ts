@@ -31,7 +31,7 @@ export interface TraceFormatDetails {
   readonly hint?: string;
 }
 
-/** Thrown, or handed to `onProblem`, when an input cannot be read as what it claims to be. */
+/** Thrown, or listed with `keepGoing`, when an input cannot be read as what it claims to be. */
 export class TraceFormatError extends Error {
   override readonly name = 'TraceFormatError';
   readonly code: TraceErrorCode;

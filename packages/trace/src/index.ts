@@ -22,7 +22,7 @@ export type {
   SysExit,
   TlbFlush,
 } from './events/shapes.ts';
-export { MAX_IN_MEMORY, openTrace, type OpenOptions } from './open.ts';
+export { openTrace, type OpenOptions } from './open.ts';
 export type {
   LostEvents,
   OpenedTrace,

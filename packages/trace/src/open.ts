@@ -24,7 +24,7 @@ const HEAD = 1 << 16;
 /**
  * A trace.dat needs random access; from a pipe or compressed it is held in memory up to this size.
  */
-export const MAX_IN_MEMORY: number = 1 << 28;
+const MAX_IN_MEMORY: number = 1 << 28;
 
 /** Formats that are known and not read, and what to do with them. */
 const KNOWN: readonly {

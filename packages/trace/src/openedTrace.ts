@@ -51,7 +51,7 @@ export interface LostEvents {
 export interface TraceStatus {
   readonly records: number;
   readonly lost: LostEvents;
-  /** The first 20 problems that were read over; only with `onProblem`. */
+  /** The first 20 problems that were read over; only with `keepGoing`. */
   readonly problems: readonly TraceFormatError[];
   readonly problemCount: number;
   /**

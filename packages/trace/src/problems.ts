@@ -7,6 +7,7 @@ import { type TraceFormatDetails, TraceFormatError } from './errors.ts';
 /** How many problems are kept in full: enough to see the pattern, few enough for a hostile file. */
 const KEPT = 20;
 
+/** What one reader could not read. */
 export class Problems {
   readonly #source: string;
   readonly #keepGoing: boolean;
@@ -20,7 +21,11 @@ export class Problems {
 
   /** Says that something cannot be read. Returns only if the reader is to go on. */
   add(details: TraceFormatDetails): void {
-    const error = new TraceFormatError(this.#source, details);
+    this.take(new TraceFormatError(this.#source, details));
+  }
+
+  /** The same of an error that is already made. */
+  take(error: TraceFormatError): void {
     if (!this.#keepGoing) throw error;
     if (this.count++ < KEPT) this.list.push(error);
   }

@@ -4,11 +4,12 @@
  * kernel/sched/core.c, kernel/rcu/tree_exp.h, ...), old ones kept because old traces keep them.
  */
 
-/** What a call is for. The first four are TLB work. */
+/** What a call is for. The first five are TLB work. */
 export type CallKind =
   | 'user-flush'
   | 'flush-all'
   | 'kernel-range'
+  | 'cpa-flush'
   | 'table-sync'
   | 'text-patching'
   | 'scheduler'
@@ -18,11 +19,15 @@ export type CallKind =
 
 /** What is true of every call of a kind. */
 export interface KindFacts {
+  /** In words, one and many. */
   readonly label: string;
+  readonly plural: string;
+  /** In a strip; capitals for TLB work. */
+  readonly letter: string;
   readonly tlb: boolean;
   /**
-   * Whom such a call goes to: CPUs that have the sender's address space loaded, every CPU, or the
-   * one CPU that is meant.
+   * Whom such a call goes to: CPUs that have the flushed address space loaded (idle, lazy ones
+   * too), every CPU, or the one CPU that is meant.
    */
   readonly reach: 'address-space' | 'all-cpus' | 'one-cpu';
   /**
@@ -32,17 +37,86 @@ export interface KindFacts {
   readonly blame: 'task' | 'callsite';
 }
 
+const tlb = { tlb: true, blame: 'task' } as const;
+const other = { tlb: false } as const;
+
 /** The kinds, in the order in which reports list them. */
 export const CALL_KINDS: Readonly<Record<CallKind, KindFacts>> = {
-  'user-flush': { label: 'user TLB flush', tlb: true, reach: 'address-space', blame: 'task' },
-  'flush-all': { label: 'flush of everything', tlb: true, reach: 'all-cpus', blame: 'task' },
-  'kernel-range': { label: 'kernel-range flush', tlb: true, reach: 'all-cpus', blame: 'task' },
-  'table-sync': { label: 'page-table sync', tlb: true, reach: 'all-cpus', blame: 'task' },
-  'text-patching': { label: 'text patching', tlb: false, reach: 'all-cpus', blame: 'task' },
-  scheduler: { label: 'scheduler', tlb: false, reach: 'one-cpu', blame: 'callsite' },
-  rcu: { label: 'RCU', tlb: false, reach: 'all-cpus', blame: 'callsite' },
-  membarrier: { label: 'membarrier', tlb: false, reach: 'address-space', blame: 'task' },
-  other: { label: 'other', tlb: false, reach: 'one-cpu', blame: 'task' },
+  'user-flush': {
+    ...tlb,
+    label: 'user TLB flush',
+    plural: 'user TLB flushes',
+    letter: 'U',
+    reach: 'address-space',
+  },
+  'flush-all': {
+    ...tlb,
+    label: 'flush of everything',
+    plural: 'flushes of everything',
+    letter: 'A',
+    reach: 'all-cpus',
+  },
+  'kernel-range': {
+    ...tlb,
+    label: 'kernel-range flush',
+    plural: 'kernel-range flushes',
+    letter: 'K',
+    reach: 'all-cpus',
+  },
+  'cpa-flush': {
+    ...tlb,
+    label: 'page-attribute flush',
+    plural: 'page-attribute flushes',
+    letter: 'C',
+    reach: 'all-cpus',
+  },
+  'table-sync': {
+    ...tlb,
+    label: 'page-table sync',
+    plural: 'page-table syncs',
+    letter: 'P',
+    reach: 'all-cpus',
+  },
+  'text-patching': {
+    ...other,
+    label: 'text patching',
+    plural: 'text patchings',
+    letter: 't',
+    reach: 'all-cpus',
+    blame: 'task',
+  },
+  scheduler: {
+    ...other,
+    label: 'scheduler',
+    plural: 'scheduler calls',
+    letter: 's',
+    reach: 'one-cpu',
+    blame: 'callsite',
+  },
+  rcu: {
+    ...other,
+    label: 'RCU',
+    plural: 'RCU calls',
+    letter: 'r',
+    reach: 'all-cpus',
+    blame: 'callsite',
+  },
+  membarrier: {
+    ...other,
+    label: 'membarrier',
+    plural: 'membarriers',
+    letter: 'm',
+    reach: 'address-space',
+    blame: 'task',
+  },
+  other: {
+    ...other,
+    label: 'other',
+    plural: 'others',
+    letter: 'o',
+    reach: 'one-cpu',
+    blame: 'task',
+  },
 };
 
 /** Every kind, in the order of CALL_KINDS. */
@@ -57,10 +131,10 @@ const BY_FUNCTION: ReadonlyMap<string, CallKind> = new Map<string, CallKind>([
   ['do_flush_tlb_all', 'flush-all'],
   ['ipi_flush_tlb_all', 'flush-all'],
   ['do_kernel_range_flush', 'kernel-range'],
-  ['kernel_tlb_flush_range', 'kernel-range'],
-  ['kernel_tlb_flush_all', 'kernel-range'],
   ['ipi_flush_tlb_kernel_range', 'kernel-range'],
   ['ipi_flush_tlb_kernel_page', 'kernel-range'],
+  ['__cpa_flush_tlb', 'cpa-flush'], // set_memory_*(): modules, BPF
+  ['__cpa_flush_all', 'cpa-flush'],
   ['tlb_remove_table_smp_sync', 'table-sync'],
   ['do_sync_core', 'text-patching'],
   ['sched_ttwu_pending', 'scheduler'],
@@ -87,3 +161,13 @@ export function callKind(func: string): CallKind {
 export function countsInTlbRow(func: string): boolean {
   return func === 'flush_tlb_func' || func === 'flush_tlb_func_remote';
 }
+
+/**
+ * Places that send an interrupt on nobody's behalf: a tick to be kicked, a task to be woken. Where
+ * the function is not traced, the place tells.
+ */
+export const SCHEDULER_CALLSITES: ReadonlySet<string> = new Set([
+  'irq_work_queue_on',
+  'ttwu_queue_wakelist',
+  '__smp_call_single_queue',
+]);

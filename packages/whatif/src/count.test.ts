@@ -105,10 +105,8 @@ test('evidence B: an interrupt sent right behind a flush request is a flush, ano
     ]),
   );
   expect(counts.evidence.level).toBe('B');
-  expect(counts.received).toEqual({
-    calls: 5,
-    byKind: { 'user-flush': 3, other: 1, scheduler: 1 },
-  });
+  // The last one is a reschedule: an interrupt, and no call.
+  expect(counts.received).toEqual({ calls: 4, byKind: { 'user-flush': 3, other: 1 } });
   expect(counts.tlbRowBasis).toBe('at-least');
 });
 
@@ -247,4 +245,53 @@ test('what-if rows of the same calls never leave more than today, and bounds hol
   expect(row('no-table-sync')).toEqual({ min: 4, max: 4 });
   expect(row('invlpgb')).toEqual({ min: 2, max: 3 });
   expect(row('deferred-kernel-ipis')).toEqual({ min: 2, max: 5 });
+});
+
+test('a quiet window of a recording that names every call is an observation of none', async () => {
+  const lines = [
+    `a-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`,
+    'a-10 0 200 sched_wakeup: comm=y pid=3',
+    `a-10 0 300 csd_queue_cpu: cpu=1 ${QUEUE}`,
+  ];
+  const from = { value: 50, relative: true };
+  const quiet = await countReplay(await excerpt(lines), {
+    from,
+    to: { value: 150, relative: true },
+  });
+  expect(quiet.evidence.level).toBe('A');
+  expect(quiet.received.calls).toBe(0);
+  expect(quiet.events).toEqual({ sched_wakeup: 1 });
+  // Nothing at all in the window: no answer.
+  const to = { value: 60, relative: true };
+  const empty = await countReplay(await excerpt(lines), { from, to });
+  expect(empty.evidence).toMatchObject({ level: null, why: 'no event is in this window' });
+});
+
+test('a trace that holds fewer handlers than flushes queued says at least', async () => {
+  const ran = [
+    'x-9 1 150 csd_function_entry: func=flush_tlb_func, csd=00000000abcd1230',
+    'x-9 1 151 csd_function_exit: func=flush_tlb_func, csd=00000000abcd1230',
+  ];
+  const queued = [
+    `a-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`,
+    `a-10 0 200 csd_queue_cpu: cpu=1 ${QUEUE}`,
+  ];
+  const counts = await countReplay(await excerpt([...queued, ...ran]), { isolated: [cpuId(1)] });
+  expect(counts.tlbRowBasis).toBe('at-least');
+  expect(counts.accounts[0]?.tlbRow).toBe(1);
+  expect(counts.notes.join()).toContain('1 user flushes queued to CPU 1 have no handler');
+});
+
+test('a fault on a page that is not there flushes nobody: what follows it is not blamed on it', async () => {
+  const fault = (code: string): string => `page_fault_user: address=0x1 ip=0x2 error_code=${code}`;
+  const lines = [
+    `a-10 0 100 ${fault('0x14')}`,
+    `a-10 0 101 csd_queue_cpu: cpu=1 ${QUEUE}`,
+    `a-10 0 102 ${fault('0x5')}`,
+    `a-10 0 103 csd_queue_cpu: cpu=2 ${QUEUE}`,
+  ];
+  const counts = await countReplay(await excerpt(lines));
+  expect(
+    counts.causes.map((cause) => cause.origin.kind).toSorted((a, b) => (a < b ? -1 : 1)),
+  ).toEqual(['fault', 'untraced']);
 });

@@ -5,7 +5,7 @@
  */
 import type { CpuId, Nanoseconds } from '@shootdown/machine';
 import type { OpenedTrace, RecordedEvent, RecordedRecord, RecordedTask } from '@shootdown/trace';
-import { CALL_KINDS, type CallKind, callKind } from './callKinds.ts';
+import { CALL_KINDS, callKind, SCHEDULER_CALLSITES } from './callKinds.ts';
 import { type Call, Ledger } from './ledger.ts';
 import { type Origin, Origins } from './origins.ts';
 import { AllCpus } from './perCpu.ts';
@@ -33,6 +33,9 @@ export interface CountOptions {
   /** Told of every call to a watched CPU as it is seen. */
   readonly onCall?: ((call: ObservedCall) => void) | undefined;
 }
+
+/** How a reschedule interrupt's missing callback is printed. */
+const NO_CALLBACK: ReadonlySet<string> = new Set(['0x0', '(nil)', '']);
 
 const UNKNOWN_TASK: RecordedTask = { pid: -1, comm: '?', tgid: null };
 const AMBIGUOUS: Origin = { kind: 'untraced', name: 'several senders at once' };
@@ -74,6 +77,8 @@ class Counter {
   #from = -Infinity;
   #to = Infinity;
   #started = false;
+  #firstSecond = 0;
+  #patchedAtStart = 0;
   #window: { first: number; last: number } | null = null;
   #records = 0;
 
@@ -105,7 +110,13 @@ class Counter {
     const time = this.#toUnits(record.time);
     if (!this.#started) this.#start(time);
     const inside = time >= this.#from && time <= this.#to;
-    if (inside) this.#inside(record, time);
+    // An event seen anywhere says that it was recorded, so that none of it in the window is 0.
+    let seen = this.#events.get(event.name);
+    if (seen === undefined) this.#events.set(event.name, (seen = { count: 0 }));
+    if (inside) {
+      seen.count++;
+      this.#inside(record, time);
+    }
     // State goes on outside the window: a call that began before it still explains what happens
     // inside.
     this.#senders.observe(record, this.#sender);
@@ -122,6 +133,7 @@ class Counter {
 
   #start(time: number): void {
     this.#started = true;
+    this.#firstSecond = time + 1_000_000;
     const { from, to } = this.#options;
     if (from !== undefined) this.#from = from.relative ? time + from.value : from.value;
     if (to !== undefined) this.#to = to.relative ? time + to.value : to.value;
@@ -134,9 +146,6 @@ class Counter {
       this.#window = { first: time, last: time };
       for (const ledger of Object.values(this.#ledgers)) ledger.begin(time);
     } else this.#window.last = Math.max(this.#window.last, time);
-    const seen = this.#events.get(event.name);
-    if (seen === undefined) this.#events.set(event.name, { count: 1 });
-    else seen.count++;
     const totals = this.#cpus.get(cpu);
     totals.observe(time, event);
     if (this.#watched?.has(cpu) === true) totals.running(task);
@@ -165,17 +174,14 @@ class Counter {
         break;
       }
       case 'ipi_send':
-        this.#sent(time, cpu, task, event.targets ?? [], event.callsite, event.callback);
+        this.#requests.sent(cpu, event.callsite);
+        // A reschedule (no callback) is an interrupt and no call.
+        if (!NO_CALLBACK.has(event.callback))
+          this.#sent(time, record, event.targets ?? [], event.callsite, event.callback);
         break;
       case 'ipi_raise':
-        this.#sent(
-          time,
-          cpu,
-          task,
-          event.targets,
-          event.reason,
-          /resched/i.test(event.reason) ? '0x0' : event.reason,
-        );
+        if (/function call/i.test(event.reason))
+          this.#sent(time, record, event.targets, event.reason, event.reason);
         break;
       case 'tlb_flush':
         this.#flush(time, cpu, task, event);
@@ -184,25 +190,23 @@ class Counter {
     }
   }
 
+  /** An interrupt sent for a function call; which function, only its callback or place may tell. */
   #sent(
     time: number,
-    cpu: CpuId,
-    task: RecordedTask,
+    { cpu, task }: RecordedRecord,
     targets: readonly CpuId[],
     callsite: string,
     callback: string,
   ): void {
-    const reschedule = callback === '0x0' || callback === '(nil)';
-    const flush = !reschedule && this.#senders.justSent(cpu);
-    let kind: CallKind = 'other';
-    if (reschedule) kind = 'scheduler';
-    if (flush) kind = 'user-flush';
-    const origin = reschedule ? this.#origins.at(callsite) : this.#origins.of(task);
-    const func = reschedule ? 'reschedule' : callsite;
-    this.#requests.sent(cpu, callsite);
+    let kind = callKind(callback);
+    if (SCHEDULER_CALLSITES.has(callsite)) kind = 'scheduler';
+    else if (this.#senders.justSent(cpu)) kind = 'user-flush';
+    const byTask = CALL_KINDS[kind].blame === 'task';
+    const origin = byTask ? this.#origins.of(task) : this.#origins.at(callsite);
+    const call = { time, from: cpu, task, origin, func: callsite, kind };
     const request = this.#requests.single();
-    for (const to of targets)
-      this.#call('B', { time, from: cpu, to, task, origin, func, kind, request });
+    // To itself: irq_work, no call to another CPU.
+    for (const to of targets) if (to !== cpu) this.#call('B', { ...call, to, request });
   }
 
   #flush(
@@ -248,8 +252,10 @@ class Counter {
     if (this.#only !== null && !this.#only.has(to) && (from === null || !this.#only.has(from)))
       return;
     this.#ledgers[evidence].add(call);
+    const watched = this.#watched === null || this.#watched.has(to);
+    if (kind === 'text-patching' && watched && time < this.#firstSecond) this.#patchedAtStart++;
     const { onCall } = this.#options;
-    if (onCall === undefined || (this.#watched !== null && !this.#watched.has(to))) return;
+    if (onCall === undefined || !watched) return;
     // The queue event comes before the send event of the same call: once there are calls, the
     // weaker books are not told again.
     if (evidence !== 'A' && this.#ledgers.A.total > 0) return;
@@ -273,6 +279,8 @@ class Counter {
       status: this.#trace.status(),
       isolated: this.#isolated,
       only: this.#only,
+      from: this.#from,
+      to: this.#to,
       ledgers: this.#ledgers,
       cpus: this.#cpus,
       maxTarget: this.#maxTarget,
@@ -284,6 +292,7 @@ class Counter {
       byReason: this.#byReason,
       requestsWithoutCall: this.#requestsWithoutCall + this.#request.size,
       flushCalls: this.#flushCalls,
+      patchedAtStart: this.#patchedAtStart,
       openEnded: this.#origins.openEnded(),
     });
   }

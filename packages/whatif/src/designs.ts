@@ -25,6 +25,15 @@ export interface WhatIfRow {
   readonly note: string;
 }
 
+/** What a table is made from. */
+export interface WhatIfInput {
+  readonly level: EvidenceLevel | null;
+  readonly received: Received;
+  readonly causes: readonly Cause[];
+  readonly cpus: number;
+  readonly lossless: boolean;
+}
+
 /** A design that leaves out calls by their kind. */
 interface KindDesign {
   readonly id: string;
@@ -35,6 +44,9 @@ interface KindDesign {
   readonly perhaps: readonly CallKind[];
   readonly note: string;
 }
+
+/** INVLPGB is used for an address space only when it is loaded on more than 3 CPUs. */
+const INVLPGB_CPUS = 4;
 
 const DESIGNS: readonly KindDesign[] = [
   {
@@ -47,30 +59,29 @@ const DESIGNS: readonly KindDesign[] = [
   {
     id: 'invlpgb',
     title: 'INVLPGB broadcast (AMD, 6.15)',
-    // Kernel ranges and flush-all are always broadcast; an address space only from the fourth CPU
-    // on, and after a 1-in-32 draw per flush.
     never: ['flush-all', 'kernel-range'],
-    perhaps: ['user-flush'],
-    note: 'user flushes only for a process on 4 CPUs or more; table syncs stay',
+    perhaps: ['user-flush', 'cpa-flush'],
+    note:
+      'on a CPU that has it, PTI off; user flushes only once their process runs on 4 CPUs or ' +
+      'more, and then by a draw, those of reclaim always; table syncs stay',
   },
   {
     id: 'deferred-kernel-ipis',
     title: 'deferred kernel IPIs (nohz_full)',
     never: [],
     perhaps: ['flush-all', 'kernel-range', 'text-patching'],
-    note: 'waits for the next kernel entry, if the CPU is in user mode (RFC, not merged)',
+    note:
+      'only on nohz_full CPUs in user mode, until they enter the kernel; which flushes it would ' +
+      'defer the trace does not tell (RFC v8 of March 2026, not merged)',
   },
 ];
 
 /** Call sites that get a row of their own. */
 const CALL_SITES = 3;
 
-/** The table for calls `received` with `causes`, on evidence `level`. */
-export function whatIfRows(
-  level: EvidenceLevel | null,
-  received: Received,
-  causes: readonly Cause[],
-): readonly WhatIfRow[] {
+/** The table. */
+export function whatIfRows(input: WhatIfInput): readonly WhatIfRow[] {
+  const { level, received, causes, lossless } = input;
   const total = received.calls;
   if (level === null || level === 'D') {
     const note = 'the trace does not say who sent what; record csd_queue_cpu';
@@ -83,47 +94,43 @@ export function whatIfRows(
     basis: 'counted from the trace',
     note,
   });
-  const rows: WhatIfRow[] = [
-    level === 'A'
-      ? {
-          id: 'today',
-          title: 'today',
-          calls: { min: total, max: total },
-          basis: 'measured',
-          note: 'calls queued',
-        }
-      : counted('today', 'today', 0, 'calls that this evidence shows; there may be more'),
-  ];
-  for (const site of callSites(causes).slice(0, CALL_SITES))
-    rows.push(counted(site.id, site.title, site.calls, 'this call site sends none'));
-  for (const design of DESIGNS) {
-    // Below A the trace names no function, so user flushes are all that can be told apart.
-    if (level !== 'A') {
-      const note = 'needs csd_queue_cpu, which names the function';
-      rows.push({
-        id: design.id,
-        title: design.title,
-        calls: null,
-        basis: 'no data in this trace',
-        note,
-      });
-      continue;
-    }
-    const never = sum(received, design.never);
-    const perhaps = sum(received, design.perhaps);
-    if (never + perhaps === 0) {
-      const kinds = [...design.never, ...design.perhaps]
-        .map((kind) => CALL_KINDS[kind].label)
-        .join(' or ');
-      rows.push(counted(design.id, design.title, 0, `no ${kinds} among these calls`));
-    } else if (perhaps === 0) {
-      rows.push(counted(design.id, design.title, never, design.note));
-    } else {
-      const calls = { min: total - never - perhaps, max: total - never };
-      rows.push({ id: design.id, title: design.title, calls, basis: 'bounds', note: design.note });
-    }
+  const today =
+    level === 'A' && lossless
+      ? { ...counted('today', 'today', 0, 'calls queued'), basis: 'measured' as const }
+      : counted('today', 'today', 0, 'only calls that this trace shows; there may be more');
+  const sites = callSites(causes)
+    .slice(0, CALL_SITES)
+    .map(({ id, title, calls }) => counted(id, title, calls, 'this call site sends none'));
+  return [today, ...sites, ...DESIGNS.map((design) => designRow(design, input, counted))];
+}
+
+function designRow(
+  { id, title, never, perhaps, note }: KindDesign,
+  { level, received, causes, cpus }: WhatIfInput,
+  counted: (id: string, title: string, gone: number, note: string) => WhatIfRow,
+): WhatIfRow {
+  // Below A the trace names no function, so user flushes are all that can be told apart.
+  if (level !== 'A') {
+    const needs = 'needs csd_queue_cpu, which names the function';
+    return { id, title, calls: null, basis: 'no data in this trace', note: needs };
   }
-  return rows;
+  const gone = sum(received, never);
+  let maybe = sum(received, perhaps);
+  if (id === 'invlpgb' && cpus < INVLPGB_CPUS) maybe -= byProcesses(causes);
+  if (gone + maybe === 0) {
+    const kinds = [...never, ...perhaps].map((kind) => CALL_KINDS[kind].label).join(' or ');
+    return counted(id, title, 0, `no ${kinds} among these calls that it would leave out`);
+  }
+  if (maybe === 0) return counted(id, title, gone, note);
+  const calls = { min: received.calls - gone - maybe, max: received.calls - gone };
+  return { id, title, calls, basis: 'bounds', note };
+}
+
+/** User flushes of processes; those of kernel threads (reclaim) are not bound to one. */
+function byProcesses(causes: readonly Cause[]): number {
+  return causes
+    .filter(({ kind, origin }) => kind === 'user-flush' && origin.kind !== 'kthread')
+    .reduce((calls, cause) => calls + cause.calls, 0);
 }
 
 function sum(received: Received, kinds: readonly CallKind[]): number {

@@ -1,4 +1,4 @@
-export { CALL_KINDS, type CallKind, callKind, KIND_NAMES, type KindFacts } from './callKinds.ts';
+export { CALL_KINDS, type CallKind, type KindFacts } from './callKinds.ts';
 export { type CountOptions, countReplay, type TimeBound } from './count.ts';
 export type { Basis, WhatIfRow } from './designs.ts';
 export { type Cause, type Cell, type Received, tlbCalls } from './ledger.ts';
@@ -11,4 +11,3 @@ export type {
   ObservedCall,
   ReplayCounts,
 } from './result.ts';
-export { STRIP_BUCKETS } from './summary.ts';

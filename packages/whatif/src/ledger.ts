@@ -73,6 +73,7 @@ export interface Call {
   readonly request: number;
 }
 
+/** The book of one kind of evidence. */
 export class Ledger {
   readonly #watched: ReadonlySet<CpuId> | null;
   readonly #cells = new Map<number, number>();

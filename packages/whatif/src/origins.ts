@@ -30,6 +30,7 @@ const KTHREAD = new RegExp(
     'irq_work',
     'kauditd',
     'kcompactd\\d*',
+    'kdamond\\S*',
     'khugepaged',
     'khungtaskd',
     'ksmd',
@@ -72,10 +73,13 @@ const FAULT: Origin = { kind: 'fault', name: 'page fault' };
 const COW: Origin = { kind: 'fault', name: 'page fault (copy-on-write)' };
 /** Write to a present page from user mode: protection 1, write 2, user 4. */
 const COW_FAULT = 7;
+/** The fault is about protection: the page is there. */
+const PRESENT = 1;
 
 /** At most so many tasks are followed; beyond, those that are in no call are forgotten first. */
 const MAX_TASKS = 1 << 17;
 
+/** What every task of one trace is doing. */
 export class Origins {
   readonly #open = new Map<number, Origin>();
   readonly #entered = new Map<string, number>();
@@ -106,7 +110,10 @@ export class Origins {
         // The other one, page_fault_kernel, happens inside a system call and is the call's.
         if (event.name !== 'page_fault_user') break;
         this.#see(task.pid);
-        this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
+        // A fault on a page that is not there maps one, and nobody else has it in a TLB: if a flush
+        // follows, something else that is not traced did it.
+        if ((event.errorCode & PRESENT) === 0) this.#open.delete(task.pid);
+        else this.#set(task.pid, event.errorCode === COW_FAULT ? COW : FAULT);
         break;
       default:
     }

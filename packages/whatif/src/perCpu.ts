@@ -82,7 +82,7 @@ export class CpuTotals {
 
   /** Takes note of who runs here. */
   running(task: RecordedTask): void {
-    if (task.pid === 0 || isKernelThread(task.comm)) return;
+    if (task.pid === 0 || task.comm === '<...>' || isKernelThread(task.comm)) return;
     const name = `${task.comm}-${task.pid}`;
     const seen = this.tasks.get(name);
     if (seen !== undefined) this.tasks.set(name, seen + 1);

@@ -12,6 +12,7 @@ interface Open {
   last: number;
 }
 
+/** Numbers the requests of one trace. */
 export class Requests {
   /** By sending CPU, then by function. */
   readonly #open = new Map<CpuId, Map<string, Open>>();

@@ -85,6 +85,12 @@ export interface FlushCounts {
 /** The answer of `replay`. */
 export interface ReplayCounts {
   readonly isolated: readonly CpuId[];
+  /** What was cut: calls of other CPUs, records outside these times (absolute). Null: nothing. */
+  readonly cut: {
+    readonly cpus: readonly CpuId[] | null;
+    readonly from: number | null;
+    readonly to: number | null;
+  };
   /** CPUs of the machine: as the header says, or as many as the trace shows. */
   readonly cpus: number;
   /** First and last counted record, absolute; null when none was counted. */
@@ -96,14 +102,17 @@ export interface ReplayCounts {
   readonly events: Readonly<Record<string, number>>;
   readonly evidence: Evidence;
   readonly lost: LostEvents;
+  /** Who called whom, of the best evidence; by sender, then by target. */
   readonly matrix: readonly Cell[];
   /** To the isolated CPUs together, or to all CPUs when none is isolated. */
   readonly received: Received;
   /** To all CPUs together. */
   readonly machine: Received;
+  /** Of the calls to the isolated CPUs, or to all when none is; most calls first. */
   readonly causes: readonly Cause[];
   /** One per isolated CPU, or per CPU of the trace when none is isolated. */
   readonly accounts: readonly CpuAccount[];
+  /** `at-least`: handlers may have run that the trace does not show. Null: it does not tell. */
   readonly tlbRowBasis: 'counted' | 'at-least' | null;
   readonly flushes: FlushCounts;
   readonly whatIf: readonly WhatIfRow[];

@@ -25,6 +25,7 @@ export interface Sender {
 export const REMOTE_SHOOTDOWN = 1;
 export const REMOTE_SEND_IPI = 4;
 
+/** Who sends flushes, CPU by CPU. */
 export class Senders {
   readonly #waiting = new Map<CpuId, Sender>();
   readonly #justSent = new Map<CpuId, boolean>();

@@ -3,7 +3,7 @@
  * runs past its end.
  */
 
-/** Counts per slot and lane, over a time axis that starts with the first call to `add`. */
+/** Counts per slot and lane, over a time axis that starts where `begin` says. */
 export class Strip {
   readonly #lanes: number;
   readonly #slots: number;

@@ -1,8 +1,8 @@
 /** From what one pass has collected to the answer: which book is the best, and what it allows to be said. */
-import { type CpuId, cpuId } from '@shootdown/machine';
+import { type CpuId, cpuId, formatCpuList } from '@shootdown/machine';
 import type { TraceHeader, TraceStatus } from '@shootdown/trace';
 import { whatIfRows } from './designs.ts';
-import { type Ledger, sumReceived } from './ledger.ts';
+import { type Ledger, type Received, sumReceived } from './ledger.ts';
 import type { AllCpus } from './perCpu.ts';
 import type { CpuAccount, Evidence, EvidenceLevel, ReplayCounts } from './result.ts';
 import { REMOTE_SEND_IPI } from './senders.ts';
@@ -13,6 +13,9 @@ export interface Collected {
   readonly status: TraceStatus;
   readonly isolated: readonly CpuId[];
   readonly only: ReadonlySet<CpuId> | null;
+  /** Absolute; infinite when there is no bound. */
+  readonly from: number;
+  readonly to: number;
   readonly ledgers: Readonly<Record<'A' | 'B' | 'C', Ledger>>;
   readonly cpus: AllCpus;
   /** The highest CPU that was called; -1 for none. */
@@ -26,6 +29,8 @@ export interface Collected {
   readonly byReason: readonly number[];
   readonly requestsWithoutCall: number;
   readonly flushCalls: number;
+  /** Text patching calls in the first second of the trace. */
+  readonly patchedAtStart: number;
   readonly openEnded: readonly string[];
 }
 
@@ -58,7 +63,7 @@ interface Has {
 export function summarise(collected: Collected): ReplayCounts {
   const { header, status, isolated, ledgers, window } = collected;
   const has = hasOf(collected);
-  const level = levelOf(has);
+  const level = collected.records === 0 ? null : levelOf(has);
   const ledger = ledgers[level === 'A' || level === 'B' || level === 'C' ? level : 'A'];
   const cpus = Math.max(header.cpus ?? 0, collected.cpus.end, collected.maxTarget + 1);
   const all = Array.from({ length: cpus }, (_, cpu) => cpuId(cpu));
@@ -66,30 +71,40 @@ export function summarise(collected: Collected): ReplayCounts {
     isolated.length > 0 ? isolated : all.filter((cpu) => collected.only?.has(cpu) ?? true);
   const received = sumReceived(subject.map((cpu) => ledger.received(cpu)));
   const causes = ledger.causes();
-  const names = [...collected.events.keys()].toSorted();
+  const names = [...collected.events].flatMap(([name, { count }]) => (count > 0 ? [name] : []));
+  const lossless = status.lost.counted + status.lost.uncounted === 0;
+  const basis = tlbRowBasis(collected, has, subject, ledger);
   return {
     isolated,
+    cut: {
+      cpus: collected.only === null ? null : [...collected.only],
+      from: Number.isFinite(collected.from) ? collected.from : null,
+      to: Number.isFinite(collected.to) ? collected.to : null,
+    },
     cpus,
     window,
     unit: header.clock.unit === 'ticks' ? 'ticks' : 'us',
     records: collected.records,
-    events: Object.fromEntries(names.map((name) => [name, collected.events.get(name)?.count ?? 0])),
+    events: Object.fromEntries(
+      names.toSorted().map((name) => [name, collected.events.get(name)?.count ?? 0]),
+    ),
     evidence: evidenceOf(collected, level),
     lost: status.lost,
     matrix: ledger.cells(),
     received,
     machine: sumReceived(all.map((cpu) => ledger.received(cpu))),
     causes,
-    accounts: subject.map((cpu) => accountOf(collected, has, cpu, ledger)),
-    tlbRowBasis: tlbRowBasis(has),
+    accounts: subject.map((cpu) => accountOf(collected, has, basis, cpu, ledger)),
+    tlbRowBasis: basis,
     flushes: {
       byReason: [...collected.byReason],
       requests: collected.byReason[REMOTE_SEND_IPI] ?? 0,
-      requestsWithoutCall: level === 'A' ? collected.requestsWithoutCall : null,
+      // With losses, a request whose calls were lost would look like one that found nobody.
+      requestsWithoutCall: level === 'A' && lossless ? collected.requestsWithoutCall : null,
       callsQueued: level === 'A' ? collected.flushCalls : null,
     },
-    whatIf: whatIfRows(level, received, causes),
-    notes: notesOf(collected, has, level),
+    whatIf: whatIfRows({ level, received, causes, cpus, lossless }),
+    notes: notesOf(collected, has, level, received, missingHandlers(collected, subject, ledger)),
     status,
   };
 }
@@ -126,31 +141,63 @@ function evidenceOf(collected: Collected, level: EvidenceLevel | null): Evidence
   };
 }
 
-function tlbRowBasis(has: Has): ReplayCounts['tlbRowBasis'] {
-  if (has.arm) return null;
-  if (has.handlers) return 'counted';
+/**
+ * User flushes queued to these CPUs whose handlers are not in the trace: it was filtered, cut, or
+ * ended while they were on their way.
+ */
+function missingHandlers(
+  { cpus }: Collected,
+  subject: readonly CpuId[],
+  ledger: Ledger,
+): readonly { readonly cpu: CpuId; readonly missing: number }[] {
+  return subject
+    .map((cpu) => {
+      const queued = ledger.received(cpu).byKind['user-flush'] ?? 0;
+      return { cpu, missing: queued - cpus.get(cpu).handlerRuns };
+    })
+    .filter(({ missing }) => missing > 0);
+}
+
+function tlbRowBasis(
+  collected: Collected,
+  has: Has,
+  subject: readonly CpuId[],
+  ledger: Ledger,
+): ReplayCounts['tlbRowBasis'] {
+  // With only some senders counted, the row and the calls would speak of different things.
+  if (has.arm || collected.only !== null) return null;
+  if (has.handlers) {
+    const lost = collected.status.lost.counted + collected.status.lost.uncounted > 0;
+    const whole = !has.calls || missingHandlers(collected, subject, ledger).length === 0;
+    return whole && !lost ? 'counted' : 'at-least';
+  }
   return has.flushes ? 'at-least' : null;
 }
 
 function accountOf(
-  { cpus, isolated, window }: Collected,
+  { cpus, isolated, only, window, status }: Collected,
   has: Has,
+  basis: ReplayCounts['tlbRowBasis'],
   cpu: CpuId,
   ledger: Ledger,
 ): CpuAccount {
   const totals = cpus.get(cpu);
-  const basis = tlbRowBasis(has);
   let tlbRow: number | null = null;
-  if (basis !== null) tlbRow = basis === 'counted' ? totals.handlerRuns : totals.received;
+  if (basis !== null) tlbRow = has.handlers ? totals.handlerRuns : totals.received;
   const interrupts = [...totals.interrupts].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  // An interrupt does not say whose call it runs: with a cut by CPU it cannot be counted.
+  const counted = has.interrupts && only === null;
+  const lossless = status.lost.counted + status.lost.uncounted === 0;
+  const ends = has.flushes && has.handlers && has.handlerEnds && only === null && lossless;
   return {
     cpu,
     received: ledger.received(cpu),
-    interrupts: has.interrupts ? Object.fromEntries(interrupts) : null,
-    callInterrupts: has.interrupts ? totals.callInterrupts : null,
-    inInterrupts: totals.pairs === 0 ? null : { total: totals.total, longest: totals.longest },
+    interrupts: counted ? Object.fromEntries(interrupts) : null,
+    callInterrupts: counted ? totals.callInterrupts : null,
+    inInterrupts:
+      totals.pairs === 0 || !counted ? null : { total: totals.total, longest: totals.longest },
     tlbRow,
-    idleFlushes: basis === 'counted' && has.flushes && has.handlerEnds ? totals.idleFlushes : null,
+    idleFlushes: ends ? totals.idleFlushes : null,
     tasks: totals.topTasks(),
     strip:
       isolated.length === 0 || window === null
@@ -160,20 +207,32 @@ function accountOf(
 }
 
 function notesOf(
-  { openEnded }: Collected,
+  { openEnded, patchedAtStart, header }: Collected,
   has: Has,
   level: EvidenceLevel | null,
+  received: Received,
+  missing: ReturnType<typeof missingHandlers>,
 ): readonly string[] {
   const notes: string[] = [];
-  if (level !== null && !has.syscalls)
+  if (level !== null && !has.syscalls) {
     notes.push('no system call is in the trace: causes name tasks only');
+  }
   if (openEnded.length > 0) {
-    notes.push(
-      `entries but no exits of ${openEnded.join(', ')}: what follows in the same task is blamed on them`,
-    );
+    const names = openEnded.join(', ');
+    notes.push(`entries but no exits of ${names}: what follows in the same task is blamed on them`);
   }
   if (level !== null && level !== 'D' && !has.interrupts) {
     notes.push('no call-function interrupt is in the trace: interrupts are not counted');
+  }
+  if (level === 'A' && has.handlers && missing.length > 0) {
+    const all = missing.reduce((sum, { missing: n }) => sum + n, 0);
+    const cpus = formatCpuList(missing.map(({ cpu }) => cpu));
+    const least = 'interrupts and handlers are counted from what is there, at least';
+    notes.push(`${all} user flushes queued to CPU ${cpus} have no handler in the trace: ${least}`);
+  }
+  if (header.clock.unit === 'ns' && patchedAtStart > 0) {
+    const share = `${patchedAtStart} of the ${received.calls} calls are text patching`;
+    notes.push(`${share} in the first second, probably tracing being switched on`);
   }
   return notes;
 }

@@ -1,69 +1,82 @@
 /**
  * The answer in one or two sentences: how often, how much of it was TLB work, and who sent most of
- * that.
+ * that. "At least" wherever the trace may have holes.
  */
 import { plural, seconds, thousands } from '../words.ts';
-import type { CauseView, ReplayView } from './view.ts';
+import type { CauseView, ReceivedView, ReplayView } from './view.ts';
 
 type Facts = Omit<ReplayView, 'headline'>;
 
 /** The first lines of the report. */
 export function headline(view: Facts): readonly string[] {
   const { level } = view.evidence;
-  const during = view.window === null ? '' : ` in ${seconds(view.window.length, view.unit)}`;
+  const { received } = view;
   if (level === null) return [`This trace cannot say who interrupts whom: ${view.evidence.why}.`];
-  if (level === 'D') return [`${counted(view, during)}. By whom, this trace cannot say.`];
-  const first =
-    level === 'C' ? `${received(view, during)}.` : `${interrupted(view, during)}: ${share(view)}.`;
-  const source = mostFrom(view);
-  return source === null ? [first] : [first, source];
+  if (level === 'D' || received === null) {
+    return [`${interrupted(view) ?? handlers(view)}. By whom, this trace cannot say.`];
+  }
+  const source = mostFrom(view, received);
+  return [`${first(view, received)}.`, ...(source === null ? [] : [source])];
 }
 
-const subject = (view: Facts): string => {
-  if (view.isolated === '') return `The ${view.cpus} CPUs of this machine`;
-  return view.accounts.length === 1 ? `CPU ${view.isolated}` : `CPUs ${view.isolated}`;
-};
-
-const were = (view: Facts): string => (view.accounts.length === 1 ? 'was' : 'were');
-
-function interrupted(view: Facts, during: string): string {
-  const counts = view.accounts.map((account) => account.callInterrupts);
-  if (counts.includes(null))
-    return `${subject(view)} ${were(view)} sent ${plural(view.received.calls, 'call')}${during}`;
-  const times = counts.reduce<number>((sum, n) => sum + (n ?? 0), 0);
-  return `${subject(view)} ${were(view)} interrupted ${thousands(times)} ${times === 1 ? 'time' : 'times'} by function calls${during}`;
-}
-
-/** Evidence D: interrupts if they were recorded, else handlers that ran. */
-function counted(view: Facts, during: string): string {
-  if (view.accounts.every((account) => account.callInterrupts !== null))
-    return interrupted(view, during);
-  return `${subject(view)} ran ${plural(view.tlbRow.total ?? 0, 'TLB flush handler')} for other CPUs${during}`;
-}
-
-function share(view: Facts): string {
-  const { calls, tlbCalls } = view.received;
-  const them = view.accounts.length === 1 ? 'it' : 'them';
+function first(view: Facts, received: ReceivedView): string {
+  const { calls, tlbCalls } = received;
+  if (view.evidence.level === 'C') {
+    const flushes = calls === 0 ? 'no TLB flush that is traced' : `${least(view)}${flush(calls)}`;
+    return `${subject(view)} received ${flushes} from other CPUs${during(view)}`;
+  }
+  const before = interrupted(view);
   const sent = view.evidence.level === 'A' ? 'queued' : 'seen to be sent';
-  if (calls === 0) return `no call was ${sent} to ${them}`;
-  const known = view.evidence.level === 'A' ? '' : 'at least ';
-  return `${known}${thousands(tlbCalls)} of the ${plural(calls, 'call')} ${sent} to ${them} ${tlbCalls === 1 ? 'was' : 'were'} TLB work`;
+  const them = single(view) ? 'it' : 'them';
+  const were = tlbCalls === 1 ? 'was' : 'were';
+  if (before === null) {
+    const cut = view.cut.cpus === null ? '' : ` (calls from or to CPUs ${view.cut.cpus} only)`;
+    const all = `${least(view)}${plural(calls, 'call')}`;
+    return `${subject(view)} ${verb(view)} sent ${all}${during(view)}, ${thousands(tlbCalls)} of them TLB work${cut}`;
+  }
+  if (calls === 0) return `${before}; no call was ${sent} to ${them}`;
+  const share =
+    tlbCalls === calls && calls > 1
+      ? `all ${thousands(calls)} calls`
+      : `${thousands(tlbCalls)} of the ${plural(calls, 'call')}`;
+  return `${before}: ${least(view)}${share} ${sent} to ${them} ${were} TLB work`;
 }
 
-function received(view: Facts, during: string): string {
-  const { calls } = view.received;
-  const flushes =
-    calls === 0
-      ? 'no TLB flush that is traced'
-      : `at least ${plural(calls, 'TLB flush', 'TLB flushes')}`;
-  return `${subject(view)} received ${flushes} from other CPUs${during}`;
+const flush = (count: number): string => plural(count, 'TLB flush', 'TLB flushes');
+const single = (view: Facts): boolean => view.accounts.length === 1;
+const verb = (view: Facts): string => (single(view) ? 'was' : 'were');
+const least = (view: Facts): string => (view.complete ? '' : 'at least ');
+
+const during = (view: Facts): string =>
+  view.window === null ? '' : ` in ${seconds(view.window.length, view.unit)}`;
+
+function subject(view: Facts): string {
+  if (view.isolated === '' && view.cut.cpus !== null) return `CPUs ${view.cut.cpus}`;
+  if (view.isolated === '') return `The ${plural(view.accounts.length, 'CPU')} of this machine`;
+  return single(view) ? `CPU ${view.isolated}` : `CPUs ${view.isolated}`;
 }
 
-/**
- * `52 of the 62 user TLB flushes came from hft-log (munmap, exit_group), which shares its address
- * space with these CPUs.`
- */
-function mostFrom(view: Facts): string | null {
+/** Null when call-function interrupts were not recorded, or a cut makes their number another's. */
+function interrupted(view: Facts): string | null {
+  let times = 0;
+  for (const { callInterrupts } of view.accounts) {
+    if (callInterrupts === null) return null;
+    times += callInterrupts;
+  }
+  // Handlers that are missing ran in interrupts that are missing.
+  const holes = view.tlbRow.basis === 'at-least' && view.evidence.level === 'A';
+  const count = `${holes ? 'at least ' : ''}${plural(times, 'time')}`;
+  return `${subject(view)} ${verb(view)} interrupted ${count} by function calls${during(view)}`;
+}
+
+function handlers(view: Facts): string {
+  if (view.tlbRow.total === null) return `${subject(view)} got an unknown number of calls`;
+  const ran = plural(view.tlbRow.total, 'TLB flush handler');
+  return `${subject(view)} ran ${ran} for other CPUs${during(view)}`;
+}
+
+/** `52 of the 62 user TLB flushes came from hft-log (munmap, exit_group); such calls go to ...` */
+function mostFrom(view: Facts, received: ReceivedView): string | null {
   const groups = new Map<string, CauseView[]>();
   for (const cause of view.causes) {
     if (!cause.tlb || cause.task === '?') continue;
@@ -73,26 +86,27 @@ function mostFrom(view: Facts): string | null {
   const total = (causes: readonly CauseView[]): number =>
     causes.reduce((sum, cause) => sum + cause.calls, 0);
   const largest = [...groups.values()].toSorted((a, b) => total(b) - total(a))[0];
-  const first = largest?.[0];
-  if (largest === undefined || first === undefined) return null;
-  const all = view.received.byKind[first.kind] ?? 0;
-  const many = first.what.endsWith('flush') ? `${first.what}es` : `${first.what}s`;
-  const where = [
-    ...new Set(largest.filter((cause) => cause.inKind !== 'kthread').map((cause) => cause.in)),
-  ];
-  const places =
-    where.length === 0 ? '' : ` (${where.slice(0, 3).join(', ')}${where.length > 3 ? ', …' : ''})`;
-  const count =
-    total(largest) === all
-      ? `All ${thousands(all)}`
-      : `${thousands(total(largest))} of the ${thousands(all)}`;
-  return `${count} ${all === 1 ? first.what : many} came from ${first.task}${places}${reach(first, view)}.`;
+  const one = largest?.[0];
+  if (largest === undefined || one === undefined) return null;
+  const all = received.byKind[one.kind] ?? 0;
+  const { label, plural: many } = view.kinds[one.kind];
+  const calls = largest.filter((cause) => cause.inKind !== 'kthread').map((cause) => cause.in);
+  const where = [...new Set(calls)];
+  const more = where.length > 3 ? ', …' : '';
+  const places = where.length === 0 ? '' : ` (${where.slice(0, 3).join(', ')}${more})`;
+  let count = `${thousands(total(largest))} of the ${thousands(all)} ${many}`;
+  if (total(largest) === all) count = all === 1 ? `The ${label}` : `All ${thousands(all)} ${many}`;
+  return `${count} came from ${one.task}${places}${reach(one, view)}.`;
 }
 
 function reach(cause: CauseView, view: Facts): string {
-  if (view.isolated === '') return '';
-  if (cause.reach === 'address-space')
-    return ', which shares its address space with what runs there';
-  if (cause.reach === 'all-cpus') return '; such calls go to every CPU, whatever runs there';
-  return '';
+  if (view.isolated === '' || cause.inKind === 'kthread') return '';
+  switch (cause.reach) {
+    case 'address-space':
+      return '; such calls go where its address space is loaded, idle (lazy) CPUs too';
+    case 'all-cpus':
+      return '; such calls go to every CPU, whatever runs there';
+    case 'one-cpu':
+      return '';
+  }
 }

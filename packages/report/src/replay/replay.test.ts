@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { cpuId } from '@shootdown/machine';
 import { bytesSource, openTrace } from '@shootdown/trace';
-import { CALL_KINDS, type CallKind, countReplay } from '@shootdown/whatif';
+import { CALL_KINDS, type CountOptions, countReplay } from '@shootdown/whatif';
 import { describe, expect, test } from 'vitest';
 import { PLAIN, renderMarkdown, renderText } from '../blocks.ts';
 import { replayBlocks } from './document.ts';
@@ -16,10 +16,14 @@ import { replayView, type ReplayView } from './view.ts';
 const FOLDER = new URL('../../../../examples/traces/', import.meta.url);
 const RECORDINGS = readdirSync(FOLDER).filter((name) => !name.includes('proc-interrupts'));
 
-async function viewOf(name: string, isolated: readonly number[]): Promise<ReplayView> {
+async function viewOf(
+  name: string,
+  isolated: readonly number[],
+  options: CountOptions = {},
+): Promise<ReplayView> {
   const bytes = readFileSync(new URL(name, FOLDER));
   const trace = await openTrace(bytesSource(name, bytes));
-  const counts = await countReplay(trace, { isolated: isolated.map(cpuId) });
+  const counts = await countReplay(trace, { isolated: isolated.map(cpuId), ...options });
   return replayView(counts, {
     toolVersion: '0.0.0',
     file: name,
@@ -62,8 +66,8 @@ test('the headline answers: how often, how much of it TLB work, from whom', asyn
   const { headline } = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
   expect(headline).toEqual([
     'CPUs 6-7 were interrupted 109 times by function calls in 8.0 s: 88 of the 123 calls queued to them were TLB work.',
-    '52 of the 62 user TLB flushes came from hft-log (munmap, madvise(MADV_DONTNEED)), ' +
-      'which shares its address space with what runs there.',
+    '52 of the 62 user TLB flushes came from hft-log (munmap, madvise(MADV_DONTNEED)); ' +
+      'such calls go where its address space is loaded, idle (lazy) CPUs too.',
   ]);
 });
 
@@ -83,7 +87,7 @@ test('losses are said before anything else', async () => {
     lost: { counted: 1200, uncounted: 1, byCpu: [{ cpu: 3, events: 1200 }] },
   };
   expect(renderText(replayBlocks(lossy), PLAIN).replaceAll('\n  ', ' ')).toMatch(
-    /^! 1,200 events lost \(1,200 on CPU 3\), and an unknown number in 1 place: every count below is a lower bound\./,
+    /^! 1,200 events lost \(1,200 on CPU 3\), and an unknown number in 1 place: counts are lower bounds/,
   );
 });
 
@@ -118,8 +122,67 @@ test('a machine of 4096 CPUs is drawn in groups', async () => {
 });
 
 test('the kinds of the schema are the kinds of whatif', () => {
-  const text = JSON.stringify(replaySchema);
-  expect(text).toContain(
-    JSON.stringify(Object.keys(CALL_KINDS) satisfies readonly string[] as CallKind[]),
+  expect(JSON.stringify(replaySchema)).toContain(JSON.stringify(Object.keys(CALL_KINDS)));
+});
+
+const textOf = (view: ReplayView): string =>
+  renderText(replayBlocks(view), PLAIN).replaceAll(/\s+/g, ' ');
+
+test('a cut is said, and what it leaves out is not counted beside it', async () => {
+  const view = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7], {
+    only: [cpuId(0), cpuId(1)],
+  });
+  const text = textOf(view);
+  // grep csd_queue_cpu | awk '$2 == "[000]" || $2 == "[001]"' | grep -c ' cpu=[67] '
+  expect(view.headline[0]).toBe(
+    'CPUs 6-7 were sent 84 calls in 8.0 s, 65 of them TLB work (calls from or to CPUs 0-1 only).',
   );
+  expect(text).toContain('cut: only calls from or to CPUs 0-1');
+  expect(text).not.toContain('On the whole machine');
+  expect(view.tlbRow.total).toBeNull();
+  expect(view.accounts.map((account) => account.callInterrupts)).toEqual([null, null]);
+});
+
+test('a window is said', async () => {
+  const from = { value: 11_600_000, relative: false };
+  const text = textOf(await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7], { from }));
+  expect(text).toContain('cut: only events from 11.600000 to the end');
+});
+
+test('plurals are those of the kind, and one is one', async () => {
+  const view = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7], {
+    to: { value: 20_000, relative: true },
+  });
+  expect(view.headline[1]).toMatch(/^All 6 flushes of everything came from rmmod/);
+});
+
+test('evidence D counts interrupts and says nothing of calls', async () => {
+  const view = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
+  expect(view.complete).toBe(true);
+  const text =
+    '# tracer: nop\n          <idle>-0       [003] d.h1.     5.000000: call_function_entry: vector=252\n';
+  const trace = await openTrace(bytesSource('d', new TextEncoder().encode(text)));
+  const counts = await countReplay(trace, { isolated: [cpuId(3)] });
+  const context = {
+    toolVersion: '0',
+    file: 'd',
+    bytes: null,
+    header: trace.header,
+    kinds: CALL_KINDS,
+  };
+  const d = replayView(counts, context);
+  expect(d.received).toBeNull();
+  expect(d.headline).toEqual([
+    'CPU 3 was interrupted 1 time by function calls in 0 us. By whom, this trace cannot say.',
+  ]);
+  expect(textOf(d)).toMatch(/3 1 no data no data no data no data no data none seen/);
+});
+
+test('no control character of a task name reaches the terminal', async () => {
+  const view = await viewOf('qemu-6.12-isolated67.v7-zstd.dat', [6, 7]);
+  const [cause] = view.causes;
+  if (cause === undefined) throw new Error('no cause');
+  const hostile: ReplayView = { ...view, causes: [{ ...cause, task: '\u001b[31mred\u202e' }] };
+  const drawn = renderText(replayBlocks(hostile), PLAIN) + renderMarkdown(replayBlocks(hostile));
+  expect(drawn).not.toMatch(/[\u001b\u202e]/);
 });

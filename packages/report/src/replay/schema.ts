@@ -25,28 +25,51 @@ function object(properties: Readonly<Record<string, Schema>>, nullable = false):
   };
 }
 
-const kind: Schema = {
-  enum: [
-    'user-flush',
-    'flush-all',
-    'kernel-range',
-    'table-sync',
-    'text-patching',
-    'scheduler',
-    'rcu',
-    'membarrier',
-    'other',
-  ],
-};
+const KINDS = [
+  'user-flush',
+  'flush-all',
+  'kernel-range',
+  'cpa-flush',
+  'table-sync',
+  'text-patching',
+  'scheduler',
+  'rcu',
+  'membarrier',
+  'other',
+];
+const kind: Schema = { enum: KINDS };
+const numberOrNull: Schema = { type: ['number', 'null'] };
+const received = object({ calls: count, tlbCalls: count, byKind: counts }, true);
+const oneKind = object({ label: text, plural: text, letter: text, tlb: flag });
+const kinds = object(Object.fromEntries(KINDS.map((name) => [name, oneKind])));
+const inKind: Schema = { enum: ['syscall', 'fault', 'kthread', 'callsite', 'idle', 'untraced'] };
+const level: Schema = { enum: ['A', 'B', 'C', 'D', null] };
+
+/** A line of `-f ndjson` before the last: one call, as it was known when it was read. */
+const callLine = object({
+  type: { const: 'call' },
+  evidence: level,
+  unit: { enum: ['us', 'ticks'] },
+  time: { type: 'number' },
+  from: countOrNull,
+  to: count,
+  task: text,
+  pid: { type: 'integer' },
+  in: text,
+  function: text,
+  kind,
+});
 const range = object({ min: { type: 'integer' }, max: { type: 'integer' } }, true);
 
 /** The schema of `-f json`. */
 export const replaySchema: Schema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'urn:shootdown:replay:1',
+  $defs: { call: callLine },
   title: 'shootdown replay',
   description:
-    'Who interrupts whom with TLB work, counted from a recorded trace. Times are microseconds, or ticks when unit is ticks.',
+    'Who interrupts whom with TLB work, counted from a recorded trace. Times are absolute, in ' +
+    'microseconds, or ticks when unit is ticks. $defs.call is a line of -f ndjson before the last.',
   ...object({
     schemaVersion: { const: 1 },
     command: { const: 'replay' },
@@ -66,6 +89,7 @@ export const replaySchema: Schema = {
     }),
     headline: texts,
     isolated: text,
+    cut: object({ cpus: textOrNull, from: numberOrNull, to: numberOrNull }),
     cpus: count,
     unit: { enum: ['us', 'ticks'] },
     window: object(
@@ -78,20 +102,22 @@ export const replaySchema: Schema = {
       byCpu: list(object({ cpu: count, events: count })),
     }),
     evidence: object({
-      level: { enum: ['A', 'B', 'C', 'D', null] },
+      level,
       why: text,
       matched: object({ one: count, ambiguous: count, none: count }, true),
     }),
+    complete: flag,
     records: count,
     events: counts,
-    received: object({ calls: count, tlbCalls: count, byKind: counts }),
-    machine: object({ calls: count, tlbCalls: count, byKind: counts }),
+    kinds,
+    received,
+    machine: received,
     matrix: list(object({ from: count, to: count, calls: count })),
     causes: list(
       object({
         task: text,
         in: text,
-        inKind: { enum: ['syscall', 'fault', 'kthread', 'callsite', 'idle', 'untraced'] },
+        inKind,
         function: text,
         kind,
         what: text,
@@ -107,9 +133,9 @@ export const replaySchema: Schema = {
     accounts: list(
       object({
         cpu: count,
-        calls: count,
-        tlbCalls: count,
-        byKind: counts,
+        calls: countOrNull,
+        tlbCalls: countOrNull,
+        byKind: countsOrNull,
         callInterrupts: countOrNull,
         interrupts: countsOrNull,
         inInterrupts: object({ total: { type: 'number' }, longest: { type: 'number' } }, true),

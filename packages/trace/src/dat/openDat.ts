@@ -9,6 +9,7 @@
 import { cpuId, type CpuId } from '@shootdown/machine';
 import type { TraceFormatError } from '../errors.ts';
 import type { OpenedTrace, ReadOptions, TraceHeader, TraceStatus } from '../openedTrace.ts';
+import { Problems } from '../problems.ts';
 import type { Codecs } from '../source.ts';
 import { type BlockSource, ChunkBlocks, RawBlocks } from './blocks.ts';
 import { readContainer } from './container.ts';
@@ -25,15 +26,14 @@ import { TaskTable } from './tasks.ts';
 const READ_AHEAD = 64 << 20;
 const MOST_WINDOW = 1 << 20;
 
-const MOST_PROBLEMS = 20;
 const SECOND = 1_000_000_000n;
 
 /**
  * Opens `source`.
  *
  * @throws TraceFormatError ERR_TRACE_KIND when it is no trace.dat; ERR_TRACE_UNSUPPORTED for
- * another version or compressor,   or a file that holds only a latency tracer's text;
- * ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when   what stands before the
+ * another version or compressor, or a file that holds only a latency tracer's text;
+ * ERR_TRACE_TRUNCATED, ERR_TRACE_CORRUPT or ERR_TRACE_TOO_LARGE when what stands before the
  * records cannot be read, which `keepGoing` does not change.
  */
 export async function openDat(
@@ -50,13 +50,8 @@ export async function openDat(
   });
   const header = headerOf(container, layout, await originOf(container, layout));
 
-  const problems: TraceFormatError[] = [];
-  let problemCount = 0;
-  const onProblem = (error: TraceFormatError): void => {
-    if (options.keepGoing !== true) throw error;
-    problemCount++;
-    if (problems.length < MOST_PROBLEMS) problems.push(error);
-  };
+  const problems = new Problems(source.name, options.keepGoing ?? false);
+  const onProblem = (error: TraceFormatError): void => problems.take(error);
   const window = Math.min(
     MOST_WINDOW,
     READ_AHEAD /
@@ -95,8 +90,8 @@ export async function openDat(
     status: (): TraceStatus => ({
       records: records.count,
       lost: lostOf(container, streams),
-      problems: [...problems],
-      problemCount,
+      problems: problems.list,
+      problemCount: problems.count,
       notes: [...container.options.notes, ...clockNotes(container), ...events.notes()],
     }),
   };

@@ -41,12 +41,3 @@ export function kindOf(name: string): RecordedEvent['kind'] {
   const irq = name.slice(0, -(edge.length + 1));
   return name.endsWith(`_${edge}`) && IRQ_VECTORS.has(irq) ? `vector_${edge}` : 'other';
 }
-
-/**
- * The symbol of `symbol+0x33/0x60`, `symbol+0x33` or `symbol [module]`: sizes and offsets differ
- * between forms of one recording.
- */
-export function symbolOf(text: string): string {
-  const end = text.search(/[+ ]/);
-  return end === -1 ? text : text.slice(0, end);
-}

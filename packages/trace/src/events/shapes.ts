@@ -26,8 +26,9 @@ export interface TlbFlush {
   readonly kind: 'tlb_flush';
   readonly name: 'tlb_flush';
   /**
-   * Pages flushed, in units of the flush's stride; -1 is a full flush, 0 a task switch that kept
-   * the ASID.
+   * -1 is a full flush. Otherwise pages of 4 KiB for reason 4, of the flush's stride for 1 and 3
+   * (a huge page is 1 there, and 0 is a real flush of less than one). For reason 0, 0 is a switch
+   * that kept what the ASID had.
    */
   readonly pages: number;
   /**
@@ -77,8 +78,8 @@ export interface IpiSend {
   readonly targets: readonly CpuId[] | null;
   readonly callsite: string;
   /**
-   * `0x0` is a reschedule; a function call is always generic_smp_call_function_single_interrupt,
-   * whatever the function.
+   * `0x0` is a reschedule; a function call shows generic_smp_call_function_single_interrupt,
+   * whatever the function; irq_work shows its own.
    */
   readonly callback: string;
 }

@@ -13,6 +13,7 @@ export type Key = Uint8Array;
 /** The bytes of the field name `name`. */
 export const key = (name: string): Key => new TextEncoder().encode(name);
 
+/** The cursor: one object per reader, pointed at one payload after another. */
 export class Fields {
   bytes: Uint8Array = new Uint8Array(0);
   pos = 0;

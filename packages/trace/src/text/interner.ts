@@ -12,6 +12,7 @@ import { at } from './bytes.ts';
  */
 const MAX_VALUES = 1 << 18;
 
+/** A table from byte strings to values. */
 export class Interner<T> {
   readonly #make: (text: string) => T;
   #slots: Int32Array = new Int32Array(1024).fill(-1);

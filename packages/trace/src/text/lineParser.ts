@@ -34,6 +34,7 @@ export const LATENCY_LINE: RegExp =
 /** Single-byte text: indices are byte offsets. */
 const LATIN1 = new TextDecoder('latin1');
 
+/** Takes lines of one layout apart; its fields are those of the last line. */
 export class LineParser {
   readonly layout: LineLayout;
   task: RecordedTask = { pid: 0, comm: '<idle>', tgid: null };

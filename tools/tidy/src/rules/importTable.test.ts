@@ -22,6 +22,7 @@ const TOP: Package = {
   manifest: {
     name: '@shootdown/top',
     dependencies: { '@shootdown/low': '^1', '@shootdown/mid': '^1', third: '1' },
+    peerDependencies: { '@shootdown/shape': '^1' },
     devDependencies: { '@shootdown/shape': '^1', '@shootdown/laws': '^1', tester: '1' },
   },
 };
@@ -96,6 +97,7 @@ test.each([
 test.each([
   ["import { a } from '@shootdown/app';", 'may not load @shootdown/app'],
   ["import type { a } from '@shootdown/app';", 'may not name a type of @shootdown/app'],
+  ["import type { a } from 'tester';", 'only in its devDependencies, but it is published'],
   ["import { a } from '@shootdown/shape';", 'may not load @shootdown/shape'],
   ["import { type a } from '@shootdown/shape';", 'may not load @shootdown/shape'],
   ["void import('@shootdown/shape');", 'may not load @shootdown/shape'],

@@ -164,10 +164,11 @@ function judgeByManifest(
   const { dependencies = {}, devDependencies = {}, peerDependencies = {} } = owner.manifest;
   if (name in dependencies || name in peerDependencies) return undefined;
   const unpublished = isTestFile(file.path) || owner.manifest.private === true;
-  if ((site.typeOnly || unpublished) && name in devDependencies) return undefined;
+  // A type that is imported stands in the published declarations too: whoever installs the package
+  // must get it, or be asked for it as a peer.
+  if (unpublished && name in devDependencies) return undefined;
   if (unpublished && name in (root.devDependencies ?? {})) return undefined;
-  const only =
-    name in devDependencies ? ', only in its devDependencies, but it is loaded at run time' : '';
+  const only = name in devDependencies ? ', only in its devDependencies, but it is published' : '';
   return `${name} is not in the package's dependencies${only}`;
 }
 
@@ -223,7 +224,12 @@ export function checkManifests(packages: readonly Package[], table: Table): read
         }));
     return [
       ...refused(manifest.dependencies, loads, 'dependencies'),
-      ...refused(manifest.peerDependencies, loads, 'peerDependencies'),
+      // A package whose types are named is asked for as a peer: its code is not loaded.
+      ...refused(
+        manifest.peerDependencies,
+        new Set([...loads, ...(row.types ?? [])]),
+        'peerDependencies',
+      ),
       ...refused(
         manifest.devDependencies,
         new Set([...loads, ...(row.types ?? []), ...(row.tests ?? [])]),
