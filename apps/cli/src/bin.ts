@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { styleText } from 'node:util';
 import { ModelBugError, UsageError } from '@shootdown/machine';
-import { PLAIN, type Style } from '@shootdown/report';
+import { harmless, PLAIN, type Style } from '@shootdown/report';
 import { TraceFormatError } from '@shootdown/trace';
 import { Exit } from './exitCodes.ts';
 import { run } from './program.ts';
@@ -11,7 +11,8 @@ import { run } from './program.ts';
 // A reader that has seen enough (`| head`) is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(Exit.ok);
-  throw error;
+  process.stderr.write(`shootdown: the answer cannot be written: ${error.message}\n`);
+  process.exit(Exit.incomplete);
 });
 
 const manifest: unknown = JSON.parse(
@@ -32,7 +33,8 @@ const style: Style = colour
   : PLAIN;
 
 function fail(message: string, code: number): void {
-  process.stderr.write(`shootdown: ${message}\n`);
+  // File names and what was found in files are strangers' text.
+  process.stderr.write(`shootdown: ${harmless(message)}\n`);
   process.exitCode = code;
 }
 
@@ -41,7 +43,7 @@ try {
     style,
     toolVersion: version,
     write: (text) => void process.stdout.write(text),
-    warn: (text) => void process.stderr.write(`shootdown: ${text}\n`),
+    warn: (text) => void process.stderr.write(`shootdown: ${harmless(text)}\n`),
     complain: (text) => void process.stderr.write(text.replace(/^error: /, 'shootdown: ')),
   });
 } catch (error) {

@@ -3,6 +3,7 @@
  */
 import { createReadStream, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { UsageError } from '@shootdown/machine';
 import type { ByteSource } from '@shootdown/trace';
 
@@ -25,11 +26,7 @@ export async function openInput(
   path: string,
   onBytes: (bytes: number) => void,
 ): Promise<OpenedInput> {
-  if (path === '-')
-    return {
-      source: pipe('standard input', process.stdin, onBytes),
-      close: () => Promise.resolve(),
-    };
+  if (path === '-') return pipeInput('standard input', process.stdin, onBytes);
   let stats: Stats;
   try {
     stats = await stat(path);
@@ -42,11 +39,9 @@ export async function openInput(
       `${path}: is a directory; give a trace file, or - for standard input`,
     );
   // A FIFO, or /dev/stdin: it can be read once, in order.
-  if (!stats.isFile())
-    return {
-      source: pipe(path, createReadStream(path, { highWaterMark: CHUNK }), onBytes),
-      close: () => Promise.resolve(),
-    };
+  if (!stats.isFile()) {
+    return pipeInput(path, createReadStream(path, { highWaterMark: CHUNK }), onBytes);
+  }
   try {
     const file = await open(path);
     const source: ByteSource = {
@@ -79,21 +74,28 @@ export async function openInput(
   }
 }
 
-function pipe(
-  name: string,
-  stream: AsyncIterable<Uint8Array>,
-  onBytes: (bytes: number) => void,
-): ByteSource {
-  return {
+/** A stream that is read once; closing it lets its writer go. */
+function pipeInput(name: string, stream: Readable, onBytes: (bytes: number) => void): OpenedInput {
+  const source: ByteSource = {
     name,
     size: null,
     async *chunks() {
-      for await (const chunk of stream) {
-        onBytes(chunk.length);
-        yield chunk;
+      try {
+        for await (const chunk of stream) {
+          if (!(chunk instanceof Uint8Array)) continue;
+          onBytes(chunk.length);
+          yield chunk;
+        }
+      } catch (error) {
+        throw new UsageError('ERR_INPUT_OPEN', `${name}: ${reason(error)}`);
       }
     },
   };
+  const close = (): Promise<void> => {
+    stream.destroy();
+    return Promise.resolve();
+  };
+  return { source, close };
 }
 
 /** An operating system's error in its own words. */

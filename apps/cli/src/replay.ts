@@ -60,7 +60,7 @@ export async function replay(file: string, flags: ReplayFlags, output: Output): 
   }
   // A list that is no list is refused before any file is opened.
   for (const list of [flags.isolated, flags.cpuList])
-    if (list !== undefined && !/\ball\b|N/.test(list)) parseCpuList(list, null);
+    if (list !== undefined && !namesLast(list)) parseCpuList(list, null);
   let bar: Progress | null = null;
   const input = await openInput(file, (bytes) => bar?.advance(bytes));
   try {
@@ -94,7 +94,7 @@ async function answer(
   // end decides.
   const limit = header.kind === 'ftrace' ? null : header.cpus;
   const cpuList = (list: string): ReturnType<typeof parseCpuList> =>
-    parseCpuList(list, /\ball\b|N/.test(list) ? header.cpus : limit);
+    parseCpuList(list, namesLast(list) ? header.cpus : limit);
   const isolated = flags.isolated === undefined ? [] : cpuList(flags.isolated);
   const counts = await countReplay(trace, {
     isolated,
@@ -102,7 +102,14 @@ async function answer(
     ...parseWindow(flags.from, flags.to, header.clock.unit),
     onCall,
   });
-  if (flags.isolated !== undefined && counts.records > 0) parseCpuList(flags.isolated, counts.cpus);
+  for (const list of [flags.isolated, flags.cpuList]) {
+    if (list === undefined || counts.records === 0) continue;
+    parseCpuList(list, counts.cpus);
+    if (namesLast(list) && counts.cpus !== header.cpus) {
+      const why = `the header counts ${header.cpus} CPUs online, but there is a CPU ${counts.cpus - 1}`;
+      throw new UsageError('ERR_CPU_LIST', `cpu list '${list}': ${why}; name the CPUs`);
+    }
+  }
   return replayView(counts, {
     toolVersion: output.toolVersion,
     file: trace.name,
@@ -112,6 +119,9 @@ async function answer(
   });
 }
 
+/** Whether a cpu list hangs on how many CPUs there are. */
+const namesLast = (list: string): boolean => /\ball\b|N/.test(list);
+
 /**
  * One line per call as it is read, in the words of the report, which follows as the last line. What
  * a task was doing is said as it is known then: the report may know better.
@@ -120,14 +130,25 @@ function ndjson(output: Output, unit: 'us' | 'ticks'): (call: ObservedCall) => v
   return ({ evidence, time, from, to, comm, pid, origin, func, kind }) => {
     const where = { evidence, unit, time, from, to };
     const what = { task: comm, pid, in: origin, function: func, kind };
-    output.write(`${JSON.stringify({ type: 'call', ...where, ...what })}\n`);
+    output.write(`${json({ type: 'call', ...where, ...what })}\n`);
   };
+}
+
+/** JSON in which no control character is left raw: JSON.stringify leaves those above 0x7e. */
+function json(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(
+    /[\u007f-\u009f\p{Cf}\u2028\u2029]/gu,
+    (char) =>
+      Array.from({ length: char.length }, (_, i) => char.charCodeAt(i))
+        .map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`)
+        .join(''),
+  );
 }
 
 function print(view: ReplayView, format: ReturnType<typeof parseFormat>, output: Output): void {
   const blocks = (): readonly Block[] => replayBlocks(view);
-  if (format === 'json') output.write(`${JSON.stringify(view, null, 2)}\n`);
-  else if (format === 'ndjson') output.write(`${JSON.stringify({ type: 'report', ...view })}\n`);
+  if (format === 'json') output.write(`${json(view, 2)}\n`);
+  else if (format === 'ndjson') output.write(`${json({ type: 'report', ...view })}\n`);
   else if (format === 'md') output.write(renderMarkdown(blocks()));
   else output.write(renderText(blocks(), output.style));
 }

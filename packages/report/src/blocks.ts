@@ -53,7 +53,7 @@ const NARROWEST = 8;
  * Names of tasks come from strangers' traces: no control character of theirs may reach a terminal,
  * and none of the characters that turn text around.
  */
-function harmless(text: string): string {
+export function harmless(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd');
 }
 
@@ -76,7 +76,9 @@ export function renderText(blocks: readonly Block[], style: Style): string {
   const parts = blocks.map(harmlessBlock).map((block): string => {
     switch (block.kind) {
       case 'heading':
-        return style.bold(block.text);
+        return wrap(block.text, WIDTH)
+          .map((line) => style.bold(line))
+          .join('\n');
       case 'lead':
         return block.lines
           .flatMap((line) => wrap(line, WIDTH))
@@ -122,7 +124,7 @@ function tableLines(
       const width = widths[i] ?? 0;
       return column.align === 'bar'
         ? ['█'.repeat(Math.ceil((cell.length * width) / BAR))]
-        : wrap(cell, Math.max(1, width)).flatMap((part) => chop(part, width));
+        : wrap(cell, Math.max(1, width));
     });
     const height = Math.max(...cells.map((parts) => parts.length));
     for (let line = 0; line < height; line++)
@@ -147,30 +149,32 @@ function fit(columns: readonly Column[], rows: readonly (readonly string[])[]): 
     over -= less;
   };
   for (const [index, column] of columns.entries()) if (column.align === 'bar') shrink(index, 0);
-  const left = columns.flatMap((column, i) => (column.align === 'left' ? [i] : []));
+  const words = columns.flatMap((column, i) => (column.align === 'left' ? [i] : []));
   // One character less each step.
   for (let step = over; step > 0; step--) {
-    const widest = left.toSorted((a, b) => (widths[b] ?? 0) - (widths[a] ?? 0))[0];
+    const widest = words.toSorted((a, b) => (widths[b] ?? 0) - (widths[a] ?? 0))[0];
     if (widest === undefined || (widths[widest] ?? 0) <= NARROWEST) break;
     shrink(widest, (widths[widest] ?? 0) - 1);
   }
   return widths;
 }
 
-/** A word that is wider than its column, in pieces. */
-function chop(word: string, width: number): readonly string[] {
-  if (word.length <= width || width < 1) return [word];
-  return [word.slice(0, width), ...chop(word.slice(width), width)];
-}
-
 /** A space at which no line is broken. */
 export const NO_BREAK = '\u00a0';
 
-/** Breaks `text` at spaces into lines of at most `width`; a longer word stands alone. */
+/** A word wider than `width` in pieces, broken behind a comma where there is one. */
+function pieces(word: string, width: number): readonly string[] {
+  if (word.length <= width) return [word];
+  const comma = word.lastIndexOf(',', width - 1);
+  const end = comma > 0 ? comma + 1 : width;
+  return [word.slice(0, end), ...pieces(word.slice(end), width)];
+}
+
+/** Breaks `text` at spaces into lines of at most `width`; a longer word is cut. */
 export function wrap(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(' ')) {
+  for (const word of text.split(' ').flatMap((one) => pieces(one, width))) {
     if (line !== '' && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;

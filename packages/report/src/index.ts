@@ -1,6 +1,7 @@
 export {
   type Block,
   type Column,
+  harmless,
   PLAIN,
   renderMarkdown,
   renderText,

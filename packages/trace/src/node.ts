@@ -16,8 +16,11 @@ const MAX_STEP = 1024 * 1024;
  */
 const SLICE = 32 * 1024;
 
-/** Output comes in pieces of this size: each costs the receiver a little. */
-const PIECE = 256 * 1024;
+/**
+ * Output comes in pieces of this size. Each costs the receiver a little; the piece in which damage
+ * shows is lost.
+ */
+const PIECE = 32 * 1024;
 
 /** Codecs by node:zlib. */
 export const nodeCodecs: Codecs = {
@@ -43,6 +46,8 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   const stream = zlib.createGunzip({ chunkSize: PIECE });
   let ready: Uint8Array[] = [];
   let failure: Error | null = null;
+  // zlib ends by itself at what is no further member: zeros that pad the file.
+  let ended = false;
   let wake: (() => void) | null = null;
   // A listener that takes every piece at once: pieces waiting inside the stream would be dropped
   // with it when it fails.
@@ -53,10 +58,14 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     failure ??= error;
     wake?.();
   });
+  stream.on('end', () => {
+    ended = true;
+    wake?.();
+  });
   const settled = (start: (done: () => void) => void): Promise<void> =>
     new Promise((resolve) => {
       wake = resolve;
-      if (failure === null) start(resolve);
+      if (failure === null && !ended) start(resolve);
       else resolve();
     });
   try {
@@ -69,15 +78,11 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
         // zlib works on the next slice in a thread of its own while the receiver works on this one.
         yield* made;
         await written;
-        if (failure !== null) break reading;
+        if (failure !== null || ended) break reading;
       }
     }
-    if (failure === null) {
-      await settled((done) => {
-        stream.on('end', done);
-        stream.end();
-      });
-    }
+    // The listener of 'end' wakes this.
+    if (failure === null && !ended) await settled(() => stream.end());
     yield* ready;
     if (failure !== null) throw failure;
   } finally {

@@ -3,6 +3,7 @@
  * then a magic number, a header or the form of the first line decides. What is recognised but not
  * read is refused by name, with the command that makes something readable of it.
  */
+import { UsageError } from '@shootdown/machine';
 import { portableCodecs } from './codecs.ts';
 import { openDat } from './dat/openDat.ts';
 import { type TraceFormatDetails, TraceFormatError } from './errors.ts';
@@ -62,63 +63,61 @@ export async function openTrace(
   options: OpenOptions = {},
 ): Promise<OpenedTrace> {
   const codecs = options.codecs ?? portableCodecs;
-  const refuse = (details: TraceFormatDetails): TraceFormatError =>
-    new TraceFormatError(source.name, details);
-  const front = await peek(source.chunks(), refuse);
-  if (front.head.length === 0)
-    throw refuse({
-      code: 'ERR_TRACE_EMPTY',
-      at: { byte: 0 },
-      expected: EXPECTED,
-      found: 'an empty file',
-    });
-  const compressed = startsWith(front.head, GZIP_MAGIC);
-  const { head, chunks } = compressed ? await peek(codecs.gunzip(front.chunks), refuse) : front;
-  if (head.length === 0) {
-    throw refuse({
-      code: 'ERR_TRACE_EMPTY',
-      at: { byte: 0 },
-      expected: EXPECTED,
-      found: 'gzip of nothing',
-    });
+  const refuse: Refuse = (details) => new TraceFormatError(source.name, details);
+  const empty = (found: string): TraceFormatError =>
+    refuse({ code: 'ERR_TRACE_EMPTY', at: { byte: 0 }, expected: EXPECTED, found });
+  let front = await peek(source.chunks(), refuse);
+  try {
+    if (front.head.length === 0) throw empty('an empty file');
+    const compressed = startsWith(front.head, GZIP_MAGIC);
+    if (compressed) front = await peek(codecs.gunzip(front.chunks), refuse);
+    if (front.head.length === 0) throw empty('gzip of nothing');
+    return await openFront(source, front, compressed, codecs, options, refuse);
+  } catch (error) {
+    // A refused pipe is let go of, or its writer would keep us waiting.
+    await front.close();
+    throw error;
   }
+}
+
+/** Opens what `front` begins, by what it begins with. */
+async function openFront(
+  source: ByteSource,
+  { head, chunks, close }: Front,
+  compressed: boolean,
+  codecs: Codecs,
+  options: OpenOptions,
+  refuse: Refuse,
+): Promise<OpenedTrace> {
   if (options.kind === 'trace.dat' || (options.kind === undefined && startsWith(head, DAT_MAGIC))) {
     if (!compressed && source.read !== undefined) {
-      await chunks.return();
+      await close();
       return openDat({ ...source, read: source.read }, codecs, options);
     }
-    return openDat(
-      bytesSource(source.name, await collect(chunks, refuse, options)),
-      codecs,
-      options,
-    );
+    const bytes = await collect(chunks, refuse, options);
+    return openDat(bytesSource(source.name, bytes), codecs, options);
   }
   if (options.kind === undefined) refuseKnown(head, refuse);
   const lines = new TextDecoder().decode(head).split('\n');
   const header = readTextHeader(lines, options.kind ?? null);
   if (header === null) {
     const found = `'${(lines[0] ?? '').slice(0, 60).replace(/[^\x20-\x7e]/g, '?')}'`;
-    throw refuse({
-      code: 'ERR_TRACE_KIND',
-      at: { line: 1 },
-      expected: EXPECTED,
-      found,
-      hint: 'see shootdown record for what to record',
-    });
+    const hint = 'see shootdown record for what to record';
+    throw refuse({ code: 'ERR_TRACE_KIND', at: { line: 1 }, expected: EXPECTED, found, hint });
   }
   return openText(source.name, chunks, header, options);
 }
 
-function refuseKnown(
-  head: Uint8Array,
-  refuse: (details: TraceFormatDetails) => TraceFormatError,
-): void {
+function refuseKnown(head: Uint8Array, refuse: Refuse): void {
   const unsupported = (found: string, hint: string): TraceFormatError =>
     refuse({ code: 'ERR_TRACE_UNSUPPORTED', at: { byte: 0 }, expected: EXPECTED, found, hint });
   for (const { magic, found, hint } of KNOWN)
     if (startsWith(head, magic)) throw unsupported(found, hint);
   const text = new TextDecoder().decode(head.subarray(0, 4096));
-  if (/^\s*[{[]/.test(text)) throw unsupported('JSON', 'give the recording it was made from');
+  if (/^\s*(?:\{|\[\s*\{)/.test(text))
+    throw unsupported('JSON', 'give the recording it was made from');
+  if (/^# tracer: function_graph/m.test(text))
+    throw unsupported('function_graph text', 'its lines name no task: record events, tracer nop');
   // perf script: `comm  pid [cpu]  time:  system:event: ...`, no dash before the pid.
   if (/^.{0,20}\s\d+(?:\/\d+)?\s+\[\d+\]\s+\d+\.\d+:\s+\S+:\S+:/m.test(text)) {
     throw unsupported('perf script text', 'record with trace-cmd instead, see shootdown record');
@@ -140,14 +139,19 @@ function startsWith(bytes: Uint8Array, magic: readonly number[]): boolean {
 
 type Refuse = (details: TraceFormatDetails) => TraceFormatError;
 
+/** The front of an input, and all of it from the front again. */
+interface Front {
+  readonly head: Uint8Array;
+  readonly chunks: AsyncGenerator<Uint8Array, void, undefined>;
+  /** Lets go of the source, whether or not `chunks` was begun. */
+  readonly close: () => Promise<void>;
+}
+
 /**
  * Reads the front of `chunks` and gives it back together with chunks that start from the front
  * again. An error behind the front waits its turn.
  */
-async function peek(
-  chunks: AsyncIterable<Uint8Array>,
-  refuse: Refuse,
-): Promise<{ head: Uint8Array; chunks: AsyncGenerator<Uint8Array, void, undefined> }> {
+async function peek(chunks: AsyncIterable<Uint8Array>, refuse: Refuse): Promise<Front> {
   const iterator = chunks[Symbol.asyncIterator]();
   const first: Uint8Array[] = [];
   let length = 0;
@@ -165,9 +169,11 @@ async function peek(
       failed = error;
     }
   }
+  if (failed instanceof UsageError) throw failed;
   if (failed !== null && length === 0) {
     const found = failed instanceof Error ? failed.message : 'nothing';
-    throw refuse({ code: 'ERR_TRACE_TRUNCATED', at: { byte: 0 }, expected: EXPECTED, found });
+    const code = /unexpected end/.test(found) ? 'ERR_TRACE_TRUNCATED' : 'ERR_TRACE_CORRUPT';
+    throw refuse({ code, at: { byte: 0 }, expected: EXPECTED, found });
   }
   const head = new Uint8Array(Math.min(length, HEAD));
   let at = 0;
@@ -188,7 +194,10 @@ async function peek(
       await iterator.return?.();
     }
   }
-  return { head, chunks: again() };
+  const close = async (): Promise<void> => {
+    await iterator.return?.();
+  };
+  return { head, chunks: again(), close };
 }
 
 /**
@@ -219,7 +228,7 @@ async function collect(
       parts.push(chunk);
     }
   } catch (error) {
-    if (error instanceof TraceFormatError) throw error;
+    if (error instanceof TraceFormatError || error instanceof UsageError) throw error;
     if (options.keepGoing !== true) {
       const found = error instanceof Error ? error.message : String(error);
       throw refuse({

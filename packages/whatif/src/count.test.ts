@@ -3,6 +3,7 @@ import { cpuId } from '@shootdown/machine';
 import { expect, test } from 'vitest';
 import { countReplay } from './count.ts';
 import { excerpt } from './examples.testlib.ts';
+import type { ObservedCall } from './result.ts';
 
 const QUEUE = 'callsite=on_each_cpu_cond_mask+0x24/0x40 func=flush_tlb_func csd=00000000abcd1230';
 
@@ -123,7 +124,7 @@ test('evidence C: two senders at once are ambiguous, one is certain, none is sai
     ]),
   );
   expect(counts.evidence).toMatchObject({ level: 'C', matched: { one: 2, ambiguous: 1, none: 1 } });
-  expect(counts.matrix).toEqual([
+  expect(counts.matrix.cells).toEqual([
     { from: 0, to: 3, calls: 1 },
     { from: 1, to: 3, calls: 1 },
   ]);
@@ -203,7 +204,7 @@ test('a cpu list keeps the calls from and to those CPUs', async () => {
     `a-10 2 400 csd_queue_cpu: cpu=3 ${QUEUE}`,
   ];
   const counts = await countReplay(await excerpt(lines), { only: [cpuId(1)] });
-  expect(counts.matrix).toEqual([
+  expect(counts.matrix.cells).toEqual([
     { from: 0, to: 1, calls: 1 },
     { from: 1, to: 2, calls: 1 },
   ]);
@@ -261,10 +262,12 @@ test('a quiet window of a recording that names every call is an observation of n
   expect(quiet.evidence.level).toBe('A');
   expect(quiet.received.calls).toBe(0);
   expect(quiet.events).toEqual({ sched_wakeup: 1 });
-  // Nothing at all in the window: no answer.
-  const to = { value: 60, relative: true };
-  const empty = await countReplay(await excerpt(lines), { from, to });
-  expect(empty.evidence).toMatchObject({ level: null, why: 'no event is in this window' });
+  // Nothing at all in a window inside the recording is an observation too; outside it is none.
+  const nothing = await countReplay(await excerpt(lines), { from, to: { value: 60, relative: true } });
+  expect(nothing.evidence.level).toBe('A');
+  const after = await countReplay(await excerpt(lines), { from: { value: 900, relative: true } });
+  expect(after.evidence).toMatchObject({ level: null, why: 'no event is in this window' });
+});
 });
 
 test('a trace that holds fewer handlers than flushes queued says at least', async () => {
@@ -294,4 +297,27 @@ test('a fault on a page that is not there flushes nobody: what follows it is not
   expect(
     counts.causes.map((cause) => cause.origin.kind).toSorted((a, b) => (a < b ? -1 : 1)),
   ).toEqual(['fault', 'untraced']);
+});
+
+test('calls of weaker evidence are told only when there is no better', async () => {
+  const send = 'callsite=on_each_cpu_cond_mask+0x24 callback=g+0x0';
+  const told = async (lines: readonly string[]): Promise<readonly string[]> => {
+    const calls: string[] = [];
+    const onCall = ({ evidence, to }: ObservedCall): void => void calls.push(`${evidence} ${to}`);
+    await countReplay(await excerpt(lines), { onCall });
+    return calls;
+  };
+  const sends = [`a-10 0 100 ipi_send_cpu: cpu=1 ${send}`, `a-10 0 101 ipi_send_cpu: cpu=2 ${send}`];
+  expect(await told(sends)).toEqual(['B 1', 'B 2']);
+  // Queue events that come later make the sends before them no calls of the report.
+  const queue = `a-10 0 200 csd_queue_cpu: cpu=3 ${QUEUE}`;
+  expect(await told([...sends, queue, ...sends])).toEqual(['A 3']);
+});
+
+test('a trace whose time goes backwards says so', async () => {
+  const counts = await countReplay(
+    await excerpt([`a-10 0 300 csd_queue_cpu: cpu=1 ${QUEUE}`, `a-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`]),
+  );
+  expect(counts.window).toEqual({ first: 5_000_100, last: 5_000_300 });
+  expect(counts.notes.join()).toContain('time goes backwards at 1 records');
 });

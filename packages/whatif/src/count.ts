@@ -37,6 +37,12 @@ export interface CountOptions {
 /** How a reschedule interrupt's missing callback is printed. */
 const NO_CALLBACK: ReadonlySet<string> = new Set(['0x0', '(nil)', '']);
 
+/** A kernel with everything built in has about 3,000 events. */
+const MAX_EVENT_NAMES = 1 << 14;
+const OTHER_EVENTS = '(other events)';
+/** Calls of weaker evidence that wait to be told. */
+const MAX_HELD = 1 << 17;
+
 const UNKNOWN_TASK: RecordedTask = { pid: -1, comm: '?', tgid: null };
 const AMBIGUOUS: Origin = { kind: 'untraced', name: 'several senders at once' };
 const NO_SENDER: Origin = { kind: 'untraced', name: 'no sender in sight' };
@@ -77,7 +83,12 @@ class Counter {
   #from = -Infinity;
   #to = Infinity;
   #started = false;
+  #told: 'A' | 'B' | 'C' = 'C';
+  #held: ObservedCall[] | null = [];
   #firstSecond = 0;
+  #last = -Infinity;
+  #backwards = 0;
+  readonly #span = { first: Infinity, last: -Infinity };
   #patchedAtStart = 0;
   #window: { first: number; last: number } | null = null;
   #records = 0;
@@ -109,9 +120,13 @@ class Counter {
     const { task, event } = record;
     const time = this.#toUnits(record.time);
     if (!this.#started) this.#start(time);
+    if (time < this.#last) this.#backwards++;
+    this.#last = time;
+    if (time > this.#span.last) this.#span.last = time;
+    if (time < this.#span.first) this.#span.first = time;
     const inside = time >= this.#from && time <= this.#to;
     // An event seen anywhere says that it was recorded, so that none of it in the window is 0.
-    let seen = this.#events.get(event.name);
+    let seen = this.#events.get(event.name) ?? this.#otherEvents();
     if (seen === undefined) this.#events.set(event.name, (seen = { count: 0 }));
     if (inside) {
       seen.count++;
@@ -121,6 +136,14 @@ class Counter {
     // inside.
     this.#senders.observe(record, this.#sender);
     this.#origins.observe(task, event);
+  }
+
+  /** What counts an event of a new name when there are already more names than a kernel has. */
+  #otherEvents(): { count: number } | undefined {
+    if (this.#events.size < MAX_EVENT_NAMES) return undefined;
+    let others = this.#events.get(OTHER_EVENTS);
+    if (others === undefined) this.#events.set(OTHER_EVENTS, (others = { count: 0 }));
+    return others;
   }
 
   /** Who it is that sends a flush; one function for all records, not one each. */
@@ -145,7 +168,10 @@ class Counter {
     if (this.#window === null) {
       this.#window = { first: time, last: time };
       for (const ledger of Object.values(this.#ledgers)) ledger.begin(time);
-    } else this.#window.last = Math.max(this.#window.last, time);
+    } else {
+      this.#window.first = Math.min(this.#window.first, time);
+      this.#window.last = Math.max(this.#window.last, time);
+    }
     const totals = this.#cpus.get(cpu);
     totals.observe(time, event);
     if (this.#watched?.has(cpu) === true) totals.running(task);
@@ -200,7 +226,7 @@ class Counter {
   ): void {
     let kind = callKind(callback);
     if (SCHEDULER_CALLSITES.has(callsite)) kind = 'scheduler';
-    else if (this.#senders.justSent(cpu)) kind = 'user-flush';
+    else if (this.#senders.takeSending(cpu)) kind = 'user-flush';
     const byTask = CALL_KINDS[kind].blame === 'task';
     const origin = byTask ? this.#origins.of(task) : this.#origins.at(callsite);
     const call = { time, from: cpu, task, origin, func: callsite, kind };
@@ -256,11 +282,7 @@ class Counter {
     if (kind === 'text-patching' && watched && time < this.#firstSecond) this.#patchedAtStart++;
     const { onCall } = this.#options;
     if (onCall === undefined || !watched) return;
-    // The queue event comes before the send event of the same call: once there are calls, the
-    // weaker books are not told again.
-    if (evidence !== 'A' && this.#ledgers.A.total > 0) return;
-    if (evidence === 'C' && this.#ledgers.B.total > 0) return;
-    onCall({
+    this.#tell(evidence, {
       evidence,
       time,
       from,
@@ -273,7 +295,30 @@ class Counter {
     });
   }
 
+  /**
+   * Tells of a call of the best book only. Weaker ones are held until a better one shows that they
+   * are not to be told, or the trace ends, or too many are held.
+   */
+  #tell(evidence: 'A' | 'B' | 'C', call: ObservedCall): void {
+    const { onCall } = this.#options;
+    if (evidence > this.#told) return;
+    if (evidence < this.#told) {
+      this.#told = evidence;
+      this.#held = [];
+    }
+    if (evidence !== 'A' && this.#held !== null) this.#held.push(call);
+    else onCall?.(call);
+    if (evidence === 'A') this.#held = null;
+    else if (this.#held !== null && this.#held.length >= MAX_HELD) this.#release();
+  }
+
+  #release(): void {
+    for (const call of this.#held ?? []) this.#options.onCall?.(call);
+    this.#held = null;
+  }
+
   result(): ReplayCounts {
+    this.#release();
     return summarise({
       header: this.#trace.header,
       status: this.#trace.status(),
@@ -285,7 +330,8 @@ class Counter {
       cpus: this.#cpus,
       maxTarget: this.#maxTarget,
       events: this.#events,
-      started: this.#started,
+      span: this.#started ? this.#span : null,
+      backwards: this.#backwards,
       window: this.#window,
       records: this.#records,
       matched: this.#matched,

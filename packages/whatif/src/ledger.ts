@@ -5,6 +5,7 @@
 import type { CpuId } from '@shootdown/machine';
 import type { RecordedTask } from '@shootdown/trace';
 import { CALL_KINDS, type CallKind, KIND_NAMES } from './callKinds.ts';
+import { CallMatrix, type Matrix } from './callMatrix.ts';
 import type { Origin } from './origins.ts';
 import { Strip } from './strip.ts';
 
@@ -26,13 +27,6 @@ export interface Cause {
   readonly recorder: boolean;
 }
 
-/** One cell of the matrix. */
-export interface Cell {
-  readonly from: CpuId;
-  readonly to: CpuId;
-  readonly calls: number;
-}
-
 /** What one CPU got. */
 export interface Received {
   readonly calls: number;
@@ -43,6 +37,9 @@ export interface Received {
 const RECORDER =
   /^(?:trace-cmd|perf|bpftrace|bpftool|rtla|timerlat|osnoise|kernelshark|lttng|babeltrace|wprof|traced|traced_probes)\b/;
 const PIDS_KEPT = 16;
+/** Distinct causes that are told apart. */
+const MAX_CAUSES = 1 << 16;
+const TOO_MANY: Origin = { kind: 'untraced', name: 'more causes than are told apart' };
 /**
  * Slots over all strips together: a fine axis for a few isolated CPUs, a coarse one for thousands.
  */
@@ -76,12 +73,14 @@ export interface Call {
 /** The book of one kind of evidence. */
 export class Ledger {
   readonly #watched: ReadonlySet<CpuId> | null;
-  readonly #cells = new Map<number, number>();
+  readonly #matrix = new CallMatrix();
   readonly #received = new Map<CpuId, Uint32Array>();
   /**
    * By origin, function and command: three look-ups cost less than one key made of three strings.
    */
   readonly #causes = new Map<Origin, Map<string, Map<string, OpenCause>>>();
+  readonly #overflow = new Map<CallKind, OpenCause>();
+  #distinct = 0;
   readonly #strips = new Map<CpuId, Strip>();
   readonly #slots: number;
   total = 0;
@@ -100,10 +99,7 @@ export class Ledger {
 
   add({ time, from, to, task, origin, func, kind, request }: Call): void {
     this.total++;
-    if (from !== null) {
-      const cell = from * 65_536 + to;
-      this.#cells.set(cell, (this.#cells.get(cell) ?? 0) + 1);
-    }
+    if (from !== null) this.#matrix.add(from, to);
     let received = this.#received.get(to);
     if (received === undefined)
       this.#received.set(to, (received = new Uint32Array(KIND_NAMES.length)));
@@ -156,17 +152,12 @@ export class Ledger {
         }
       }
     }
-    return [...merged.values()];
+    return [...merged.values(), ...this.#overflow.values()];
   }
 
-  cells(): readonly Cell[] {
-    return [...this.#cells]
-      .toSorted(([a], [b]) => a - b)
-      .map(([cell, calls]) => ({
-        from: Math.floor(cell / 65_536) as CpuId,
-        to: (cell % 65_536) as CpuId,
-        calls,
-      }));
+  /** Who called whom. */
+  matrix(): Matrix {
+    return this.#matrix.cells();
   }
 
   received(cpu: CpuId): Received {
@@ -190,6 +181,7 @@ export class Ledger {
   }
 
   #cause(comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
+    if (this.#distinct >= MAX_CAUSES) return this.#overflowing(kind);
     let functions = this.#causes.get(origin);
     if (functions === undefined) this.#causes.set(origin, (functions = new Map()));
     let commands = functions.get(func);
@@ -198,6 +190,26 @@ export class Ledger {
     if (cause === undefined) {
       cause = { comm, origin, func, kind, calls: 0, requests: 0, lastRequest: -1, pids: new Set() };
       commands.set(comm, cause);
+      this.#distinct++;
+    }
+    return cause;
+  }
+
+  /** One cause per kind for all that come when there are already too many to tell apart. */
+  #overflowing(kind: CallKind): OpenCause {
+    let cause = this.#overflow.get(kind);
+    if (cause === undefined) {
+      cause = {
+        comm: '?',
+        origin: TOO_MANY,
+        func: kind,
+        kind,
+        calls: 0,
+        requests: 0,
+        lastRequest: -1,
+        pids: new Set(),
+      };
+      this.#overflow.set(kind, cause);
     }
     return cause;
   }

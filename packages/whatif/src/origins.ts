@@ -78,11 +78,12 @@ const PRESENT = 1;
 
 /** At most so many tasks are followed; beyond, those that are in no call are forgotten first. */
 const MAX_TASKS = 1 << 17;
+const MAX_NAMES = 1 << 14;
 
 /** What every task of one trace is doing. */
 export class Origins {
   readonly #open = new Map<number, Origin>();
-  readonly #entered = new Map<string, number>();
+  readonly #entered = new Set<string>();
   readonly #returned = new Set<string>();
   readonly #calls = new Map<string, Origin>();
   /**
@@ -97,12 +98,12 @@ export class Origins {
   observe(task: RecordedTask, event: RecordedEvent): void {
     switch (event.kind) {
       case 'sys_enter':
-        this.#entered.set(event.syscall, (this.#entered.get(event.syscall) ?? 0) + 1);
+        if (this.#entered.size < MAX_NAMES) this.#entered.add(event.syscall);
         this.#see(task.pid);
         this.#set(task.pid, this.#call(event));
         break;
       case 'sys_exit':
-        this.#returned.add(event.syscall);
+        if (this.#returned.size < MAX_NAMES) this.#returned.add(event.syscall);
         this.#see(task.pid, event.syscall);
         this.#open.delete(task.pid);
         break;
@@ -144,7 +145,7 @@ export class Origins {
    * same task is blamed on them.
    */
   openEnded(): readonly string[] {
-    return [...this.#entered.keys()]
+    return [...this.#entered]
       .filter((name) => !this.#returned.has(name) && !NO_RETURN.has(name))
       .toSorted();
   }
@@ -169,6 +170,8 @@ export class Origins {
   #named(kind: Origin['kind'], name: string): Origin {
     const id = `${kind} ${name}`;
     let origin = this.#calls.get(id);
+    // More names than a kernel has system calls and places: no such trace is worth telling apart.
+    if (origin === undefined && this.#calls.size >= MAX_NAMES) return UNTRACED;
     if (origin === undefined) {
       origin = { kind, name };
       this.#calls.set(id, origin);

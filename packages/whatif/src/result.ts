@@ -3,7 +3,8 @@ import type { CpuId } from '@shootdown/machine';
 import type { LostEvents, TraceStatus } from '@shootdown/trace';
 import type { CallKind } from './callKinds.ts';
 import type { WhatIfRow } from './designs.ts';
-import type { Cause, Cell, Received } from './ledger.ts';
+import type { Matrix } from './callMatrix.ts';
+import type { Cause, Received } from './ledger.ts';
 
 /**
  * How good the evidence is. A: csd_queue_cpu names function and target. B: ipi_send_* names the
@@ -102,8 +103,8 @@ export interface ReplayCounts {
   readonly events: Readonly<Record<string, number>>;
   readonly evidence: Evidence;
   readonly lost: LostEvents;
-  /** Who called whom, of the best evidence; by sender, then by target. */
-  readonly matrix: readonly Cell[];
+  /** Who called whom, of the best evidence. */
+  readonly matrix: Matrix;
   /** To the isolated CPUs together, or to all CPUs when none is isolated. */
   readonly received: Received;
   /** To all CPUs together. */
@@ -114,7 +115,8 @@ export interface ReplayCounts {
   readonly accounts: readonly CpuAccount[];
   /** `at-least`: handlers may have run that the trace does not show. Null: it does not tell. */
   readonly tlbRowBasis: 'counted' | 'at-least' | null;
-  readonly flushes: FlushCounts;
+  /** Null when no tlb_flush event is in the trace. */
+  readonly flushes: FlushCounts | null;
   readonly whatIf: readonly WhatIfRow[];
   /** Limits of this trace, in sentences. */
   readonly notes: readonly string[];

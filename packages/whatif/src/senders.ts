@@ -1,8 +1,9 @@
 /**
  * Evidence below A: who sends, when the trace does not name the function.
  *
- * B: an ipi_send_* event names the targets. What it was for is told by the record right before it
- * on the same CPU, if that is the tlb_flush that the kernel traces as it starts to send (reason 4).
+ * B: an ipi_send_* event names the targets. It is a flush's if the same CPU has traced that it
+ * starts to send one (tlb_flush reason 4) and since then neither sent nor flushed for itself: the
+ * kernel sends first, then does its own part, then waits.
  *
  * C: there is no send event. A flush is received (reason 1) while its sender waits, because the
  * sender of a flush returns only when all targets are done. So the senders in sight are those CPUs
@@ -28,20 +29,26 @@ export const REMOTE_SEND_IPI = 4;
 /** Who sends flushes, CPU by CPU. */
 export class Senders {
   readonly #waiting = new Map<CpuId, Sender>();
-  readonly #justSent = new Map<CpuId, boolean>();
+  readonly #sending = new Set<CpuId>();
 
-  /** Whether the record right before this one on `cpu` said that a flush is being sent. */
-  justSent(cpu: CpuId): boolean {
-    return this.#justSent.get(cpu) ?? false;
+  /** Whether what `cpu` sends now is a flush's; once per flush. */
+  takeSending(cpu: CpuId): boolean {
+    return this.#sending.delete(cpu);
   }
 
   /** Takes note of a record, after it was asked about; `sender` says who it would be that sends. */
   observe(record: RecordedRecord, sender: (record: RecordedRecord) => Sender): void {
     const { cpu, event } = record;
     const sends = event.kind === 'tlb_flush' && event.reason === REMOTE_SEND_IPI;
-    if (sends || this.#justSent.get(cpu) === true) this.#justSent.set(cpu, sends);
-    if (sends) this.#waiting.set(cpu, sender(record));
-    else if (this.#waiting.size > 0 && goesOn(event)) this.#waiting.delete(cpu);
+    if (sends) {
+      this.#waiting.set(cpu, sender(record));
+      this.#sending.add(cpu);
+    } else if (this.#waiting.size > 0) {
+      if (event.kind === 'tlb_flush') this.#sending.delete(cpu);
+      if (!goesOn(event)) return;
+      this.#waiting.delete(cpu);
+      this.#sending.delete(cpu);
+    }
   }
 
   /** The CPUs other than `cpu` that wait for a flush to be done. */

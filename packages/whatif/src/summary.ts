@@ -21,8 +21,10 @@ export interface Collected {
   /** The highest CPU that was called; -1 for none. */
   readonly maxTarget: number;
   readonly events: ReadonlyMap<string, { readonly count: number }>;
-  /** Whether there was any record at all, in the window or not. */
-  readonly started: boolean;
+  /** First and last record, in the window or not; null when there is none. */
+  readonly span: { readonly first: number; readonly last: number } | null;
+  /** Records earlier than the one before them. */
+  readonly backwards: number;
   readonly window: { readonly first: number; readonly last: number } | null;
   readonly records: number;
   readonly matched: { readonly one: number; readonly ambiguous: number; readonly none: number };
@@ -61,15 +63,20 @@ interface Has {
 
 /** The answer. */
 export function summarise(collected: Collected): ReplayCounts {
-  const { header, status, isolated, ledgers, window } = collected;
+  const { header, status, isolated, ledgers } = collected;
   const has = hasOf(collected);
-  const level = collected.records === 0 ? null : levelOf(has);
+  const quiet = quietWindow(collected);
+  const window = collected.window ?? quiet;
+  const level = window === null ? null : levelOf(has);
   const ledger = ledgers[level === 'A' || level === 'B' || level === 'C' ? level : 'A'];
   const cpus = Math.max(header.cpus ?? 0, collected.cpus.end, collected.maxTarget + 1);
   const all = Array.from({ length: cpus }, (_, cpu) => cpuId(cpu));
   const subject =
     isolated.length > 0 ? isolated : all.filter((cpu) => collected.only?.has(cpu) ?? true);
-  const received = sumReceived(subject.map((cpu) => ledger.received(cpu)));
+  const machine = sumReceived(all.map((cpu) => ledger.received(cpu)));
+  // Of all CPUs when none is isolated: with a cut by CPU, of all calls that it leaves.
+  const received =
+    isolated.length > 0 ? sumReceived(isolated.map((cpu) => ledger.received(cpu))) : machine;
   const causes = ledger.causes();
   const names = [...collected.events].flatMap(([name, { count }]) => (count > 0 ? [name] : []));
   const lossless = status.lost.counted + status.lost.uncounted === 0;
@@ -90,23 +97,31 @@ export function summarise(collected: Collected): ReplayCounts {
     ),
     evidence: evidenceOf(collected, level),
     lost: status.lost,
-    matrix: ledger.cells(),
+    matrix: ledger.matrix(),
     received,
-    machine: sumReceived(all.map((cpu) => ledger.received(cpu))),
+    machine,
     causes,
     accounts: subject.map((cpu) => accountOf(collected, has, basis, cpu, ledger)),
     tlbRowBasis: basis,
-    flushes: {
-      byReason: [...collected.byReason],
-      requests: collected.byReason[REMOTE_SEND_IPI] ?? 0,
-      // With losses, a request whose calls were lost would look like one that found nobody.
-      requestsWithoutCall: level === 'A' && lossless ? collected.requestsWithoutCall : null,
-      callsQueued: level === 'A' ? collected.flushCalls : null,
-    },
+    flushes: has.flushes
+      ? {
+          byReason: [...collected.byReason],
+          requests: collected.byReason[REMOTE_SEND_IPI] ?? 0,
+          // With losses, a request whose calls were lost would look like one that found nobody.
+          requestsWithoutCall: level === 'A' && lossless ? collected.requestsWithoutCall : null,
+          callsQueued: level === 'A' ? collected.flushCalls : null,
+        }
+      : null,
     whatIf: whatIfRows({ level, received, causes, cpus, lossless }),
     notes: notesOf(collected, has, level, received, missingHandlers(collected, subject, ledger)),
     status,
   };
+}
+
+/** A window inside the recording in which nothing happened at all: that is an observation too. */
+function quietWindow({ span, from, to, records }: Collected): Collected['window'] {
+  if (records > 0 || span === null || from < span.first || to > span.last) return null;
+  return { first: from, last: to };
 }
 
 function hasOf({ events }: Collected): Has {
@@ -132,7 +147,7 @@ function levelOf(has: Has): EvidenceLevel | null {
 }
 
 function evidenceOf(collected: Collected, level: EvidenceLevel | null): Evidence {
-  const empty = collected.started ? 'no event is in this window' : 'the trace holds no event';
+  const empty = collected.span === null ? 'the trace holds no event' : 'no event is in this window';
   const nothing = collected.records === 0 ? empty : NO_EVIDENCE;
   return {
     level,
@@ -207,7 +222,7 @@ function accountOf(
 }
 
 function notesOf(
-  { openEnded, patchedAtStart, header }: Collected,
+  { openEnded, patchedAtStart, header, backwards }: Collected,
   has: Has,
   level: EvidenceLevel | null,
   received: Received,
@@ -229,6 +244,10 @@ function notesOf(
     const cpus = formatCpuList(missing.map(({ cpu }) => cpu));
     const least = 'interrupts and handlers are counted from what is there, at least';
     notes.push(`${all} user flushes queued to CPU ${cpus} have no handler in the trace: ${least}`);
+  }
+  if (backwards > 0) {
+    const times = `time goes backwards at ${backwards} records`;
+    notes.push(`${times}: what depends on their order (causes, evidence C) may be wrong`);
   }
   if (header.clock.unit === 'ns' && patchedAtStart > 0) {
     const share = `${patchedAtStart} of the ${received.calls} calls are text patching`;

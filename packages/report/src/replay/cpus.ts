@@ -132,7 +132,6 @@ export function tlbRowSentence(view: ReplayView, target: string): string | null 
 /** What the whole machine did, and what was for nothing. */
 export function flushBlocks(view: ReplayView): readonly Block[] {
   const lines: string[] = [];
-  const { requests, requestsWithoutCall, callsQueued } = view.flushes;
   const whole = view.cut.cpus === null;
   if (whole && view.isolated !== '' && view.evidence.level === 'A' && view.machine !== null) {
     const { calls, tlbCalls, byKind } = view.machine;
@@ -141,6 +140,7 @@ export function flushBlocks(view: ReplayView): readonly Block[] {
     const queued = `${plural(calls, 'call')} ${calls === 1 ? 'was' : 'were'} queued`;
     lines.push(`On the whole machine ${queued}, ${thousands(tlbCalls)} of them TLB work${of}.`);
   }
+  const { requests = 0, requestsWithoutCall = null, callsQueued = null } = view.flushes ?? {};
   if (whole && requestsWithoutCall !== null && requests > 0) {
     const asked = `${plural(requests, 'remote flush request')} (tlb_flush reason 4)`;
     const found = `${thousands(requestsWithoutCall)} found no CPU to interrupt`;

@@ -25,13 +25,13 @@ export function replayBlocks(view: ReplayView): readonly Block[] {
   if (view.evidence.level === null) return [...blocks, ...noteBlocks(view)];
   const target = targetOf(view);
   const isolated = view.isolated === '' ? [] : parseCpuList(view.isolated, null);
-  if (view.matrix.length > 0) {
+  if (view.matrix.cells.length > 0) {
     const how = view.evidence.level === 'A' ? 'function calls queued' : 'calls seen';
     blocks.push({
       kind: 'heading',
       text: `Who interrupts whom (${how}; rows send, columns receive)`,
     });
-    blocks.push(matrixBlock(view.matrix, view.cpus, isolated));
+    blocks.push(matrixBlock(view.matrix.cells, view.cpus, isolated));
   }
   if (view.causes.length > 0 && view.received !== null) {
     const calls = plural(view.received.calls, 'call');
@@ -51,7 +51,8 @@ export function replayBlocks(view: ReplayView): readonly Block[] {
 }
 
 function targetOf(view: ReplayView): string {
-  if (view.isolated === '') return view.cut.cpus === null ? 'all CPUs' : `CPUs ${view.cut.cpus}`;
+  if (view.isolated === '')
+    return view.cut.cpus === null ? 'all CPUs' : `and from CPUs ${view.cut.cpus}`;
   return `CPU${view.accounts.length === 1 ? '' : 's'} ${view.isolated}`;
 }
 

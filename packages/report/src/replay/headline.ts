@@ -30,8 +30,13 @@ function first(view: Facts, received: ReceivedView): string {
   const them = single(view) ? 'it' : 'them';
   const were = tlbCalls === 1 ? 'was' : 'were';
   if (before === null) {
-    const cut = view.cut.cpus === null ? '' : ` (calls from or to CPUs ${view.cut.cpus} only)`;
+    const { cpus } = view.cut;
+    const cut = cpus === null ? '' : ` (calls from or to CPUs ${cpus} only)`;
     const all = `${least(view)}${plural(calls, 'call')}`;
+    if (view.isolated === '' && cpus !== null) {
+      const are = calls === 1 ? 'was' : 'were';
+      return `${all} ${are} ${sent} from or to CPUs ${cpus}${during(view)}, ${thousands(tlbCalls)} of them TLB work`;
+    }
     return `${subject(view)} ${verb(view)} sent ${all}${during(view)}, ${thousands(tlbCalls)} of them TLB work${cut}`;
   }
   if (calls === 0) return `${before}; no call was ${sent} to ${them}`;
@@ -51,7 +56,6 @@ const during = (view: Facts): string =>
   view.window === null ? '' : ` in ${seconds(view.window.length, view.unit)}`;
 
 function subject(view: Facts): string {
-  if (view.isolated === '' && view.cut.cpus !== null) return `CPUs ${view.cut.cpus}`;
   if (view.isolated === '') return `The ${plural(view.accounts.length, 'CPU')} of this machine`;
   return single(view) ? `CPU ${view.isolated}` : `CPUs ${view.isolated}`;
 }

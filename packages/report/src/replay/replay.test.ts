@@ -104,11 +104,14 @@ test('a machine of 4096 CPUs is drawn in groups', async () => {
   const large: ReplayView = {
     ...view,
     cpus: 4096,
-    matrix: Array.from({ length: 4096 }, (_, from) => ({
-      from,
-      to: (from + 1) % 4096,
-      calls: 100,
-    })),
+    matrix: {
+      group: 1,
+      cells: Array.from({ length: 4096 }, (_, from) => ({
+        from,
+        to: (from + 1) % 4096,
+        calls: 100,
+      })),
+    },
   };
   const lines = renderText(replayBlocks(large), PLAIN).split('\n');
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
@@ -184,5 +187,5 @@ test('no control character of a task name reaches the terminal', async () => {
   if (cause === undefined) throw new Error('no cause');
   const hostile: ReplayView = { ...view, causes: [{ ...cause, task: '\u001b[31mred\u202e' }] };
   const drawn = renderText(replayBlocks(hostile), PLAIN) + renderMarkdown(replayBlocks(hostile));
-  expect(drawn).not.toMatch(/[\u001b\u202e]/);
+  for (const char of ['\u001b', '\u202e']) expect(drawn).not.toContain(char);
 });

@@ -112,7 +112,10 @@ export const replaySchema: Schema = {
     kinds,
     received,
     machine: received,
-    matrix: list(object({ from: count, to: count, calls: count })),
+    matrix: object({
+      group: count,
+      cells: list(object({ from: count, to: count, calls: count })),
+    }),
     causes: list(
       object({
         task: text,
@@ -149,12 +152,15 @@ export const replaySchema: Schema = {
       }),
     ),
     tlbRow: object({ basis: { enum: ['counted', 'at-least', null] }, total: countOrNull }),
-    flushes: object({
-      byReason: list(count),
-      requests: count,
-      requestsWithoutCall: countOrNull,
-      callsQueued: countOrNull,
-    }),
+    flushes: object(
+      {
+        byReason: list(count),
+        requests: count,
+        requestsWithoutCall: countOrNull,
+        callsQueued: countOrNull,
+      },
+      true,
+    ),
     whatIf: list(
       object({
         id: text,

@@ -156,15 +156,23 @@ export interface ReplayView {
   readonly received: ReceivedView | null;
   /** Calls to all CPUs; null below evidence C. */
   readonly machine: ReceivedView | null;
-  readonly matrix: readonly {
-    readonly from: number;
-    readonly to: number;
-    readonly calls: number;
-  }[];
+  /**
+   * Who called whom. `group` CPUs share a row and a column, named by their first; it is 1 unless
+   * there are more than 262,144 cells.
+   */
+  readonly matrix: {
+    readonly group: number;
+    readonly cells: readonly {
+      readonly from: number;
+      readonly to: number;
+      readonly calls: number;
+    }[];
+  };
   readonly causes: readonly CauseView[];
   readonly accounts: readonly AccountView[];
   /** `at-least`: handlers may have run that the trace does not show. */
   readonly tlbRow: { readonly basis: 'counted' | 'at-least' | null; readonly total: number | null };
+  /** Events of tlb_flush, by reason and what became of requests; null when none is recorded. */
   readonly flushes: ReplayCounts['flushes'];
   readonly whatIf: readonly WhatIfView[];
   readonly notes: readonly string[];

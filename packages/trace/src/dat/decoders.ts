@@ -13,6 +13,7 @@ import {
   type Abi,
   type Block,
   checkCpu,
+  checkReason,
   cpusOfMask,
   locate,
   type NumberReader,
@@ -119,7 +120,7 @@ class Compiler {
       kind: 'tlb_flush',
       name: 'tlb_flush',
       pages: pages(view, start),
-      reason: reason(view, start),
+      reason: checkReason(reason(view, start)),
     });
   }
 

@@ -2,6 +2,7 @@
  * The options of a trace.dat, as far as they change what is read or said. An option nobody knows is
  * skipped: it has a size.
  */
+import { MAX_CPUS } from '@shootdown/machine';
 import type { TraceClock } from '../openedTrace.ts';
 import type { DatFile } from './datFile.ts';
 
@@ -65,6 +66,8 @@ export function takeOption(
       throw file.error('ERR_TRACE_CORRUPT', byte, 'option CPUCOUNT of 4 bytes', `${data.length}`);
     const count = new DataView(data.buffer, data.byteOffset, 4).getUint32(0, file.littleEndian);
     // Every buffer states it again; the machine has the most.
+    if (count > MAX_CPUS)
+      throw file.error('ERR_TRACE_CORRUPT', byte, `at most ${MAX_CPUS} CPUs`, String(count));
     options.cpuCount = Math.max(options.cpuCount ?? 0, count);
   }
 }

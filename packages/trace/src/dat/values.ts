@@ -4,6 +4,7 @@
  * end is checked by DataView, the record's end here or, for fields at fixed offsets, once per
  * record.
  */
+import { MAX_REASONS } from '../events/kinds.ts';
 import { type CpuId, cpuId, MAX_CPUS } from '@shootdown/machine';
 import type { Field } from './eventFormat.ts';
 
@@ -132,6 +133,12 @@ export function cpusOfMask(bytes: Uint8Array, start: number, end: number, abi: A
 export function checkCpu(cpu: number): CpuId {
   if (cpu >= MAX_CPUS || cpu < 0) throw new RecordFault(`a CPU below ${MAX_CPUS}`, `CPU ${cpu}`);
   return cpuId(cpu);
+}
+
+/** `reason`, if a kernel can have it. @throws RecordFault */
+export function checkReason(reason: number): number {
+  if (reason >= 0 && reason < MAX_REASONS) return reason;
+  throw new RecordFault(`a reason below ${MAX_REASONS}`, String(reason));
 }
 
 const decoder = new TextDecoder();

@@ -41,3 +41,6 @@ export function kindOf(name: string): RecordedEvent['kind'] {
   const irq = name.slice(0, -(edge.length + 1));
   return name.endsWith(`_${edge}`) && IRQ_VECTORS.has(irq) ? `vector_${edge}` : 'other';
 }
+
+/** Kernels have 6 reasons of tlb_flush; a number far beyond is damage. */
+export const MAX_REASONS = 64;

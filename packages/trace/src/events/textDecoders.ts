@@ -5,9 +5,10 @@
  *
  * A decoder returns null when the payload lacks a field that its shape needs.
  */
-import { type CpuId, cpuId } from '@shootdown/machine';
+import { type CpuId, cpuId, MAX_CPUS } from '@shootdown/machine';
 import { at, Char, isDigit } from '../text/bytes.ts';
 import { type Fields, key } from '../text/fields.ts';
+import { MAX_REASONS } from './kinds.ts';
 import type { RecordedEvent } from './shapes.ts';
 
 /**
@@ -52,14 +53,14 @@ function tlbFlush(f: Fields): RecordedEvent | null {
   const words = f.pos;
   if (!f.skipTo(Char.openParen)) f.pos = words;
   const reason = f.int();
-  return pages === null || reason === null
+  return pages === null || reason === null || reason < 0 || reason >= MAX_REASONS
     ? null
     : { kind: 'tlb_flush', name: 'tlb_flush', pages, reason };
 }
 
 function csdQueueCpu(f: Fields): RecordedEvent | null {
   if (!f.seek(K.cpu)) return null;
-  const target = f.int();
+  const target = cpuHere(f);
   if (target === null || !f.seek(K.callsite)) return null;
   const callsite = f.symbol();
   if (!f.seek(K.func)) return null;
@@ -68,7 +69,7 @@ function csdQueueCpu(f: Fields): RecordedEvent | null {
   const csd = f.address();
   return csd === null
     ? null
-    : { kind: 'csd_queue_cpu', name: 'csd_queue_cpu', target: cpuId(target), callsite, func, csd };
+    : { kind: 'csd_queue_cpu', name: 'csd_queue_cpu', target, callsite, func, csd };
 }
 
 function csdFunction(name: 'csd_function_entry' | 'csd_function_exit'): PayloadDecoder {
@@ -81,10 +82,16 @@ function csdFunction(name: 'csd_function_entry' | 'csd_function_exit'): PayloadD
   };
 }
 
+/** A CPU's number here; null when no machine has it. */
+function cpuHere(f: Fields): CpuId | null {
+  const cpu = f.int();
+  return cpu === null || cpu < 0 || cpu >= MAX_CPUS ? null : cpuId(cpu);
+}
+
 function ipiSendCpu(f: Fields): RecordedEvent | null {
   if (!f.seek(K.cpu)) return null;
-  const target = f.int();
-  return target === null ? null : ipiSend(f, 'ipi_send_cpu', [cpuId(target)]);
+  const target = cpuHere(f);
+  return target === null ? null : ipiSend(f, 'ipi_send_cpu', [target]);
 }
 
 function ipiSendCpumask(form: MaskForm): PayloadDecoder {
@@ -214,23 +221,25 @@ const RAW_MASK = /^\d{5,}$/;
 
 /** The CPUs of a printed mask; null when it is not one. */
 export function maskOf(text: string, form: MaskForm): readonly CpuId[] | null {
-  const cpus: CpuId[] = [];
+  const cpus = new Set<CpuId>();
   if (form === 'hex-words') {
     if (!/^[0-9a-f]{1,8}(?:,[0-9a-f]{8})*$/.test(text)) return null;
     const words = text.split(',').toReversed();
+    if (words.length > MAX_CPUS / 32) return null;
     for (const [index, word] of words.entries()) {
       const bits = Number.parseInt(word, 16);
-      for (let bit = 0; bit < 32; bit++) if ((bits >>> bit) & 1) cpus.push(cpuId(index * 32 + bit));
+      for (let bit = 0; bit < 32; bit++) if ((bits >>> bit) & 1) cpus.add(cpuId(index * 32 + bit));
     }
-    return cpus;
+    return [...cpus];
   }
   for (const part of text.split(',')) {
     const match = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part);
     if (match === null) return null;
     const last = Number(match[2] ?? match[1]);
-    for (let cpu = Number(match[1]); cpu <= last; cpu++) cpus.push(cpuId(cpu));
+    if (last >= MAX_CPUS) return null;
+    for (let cpu = Number(match[1]); cpu <= last; cpu++) cpus.add(cpuId(cpu));
   }
-  return cpus;
+  return [...cpus];
 }
 
 /**

@@ -4,7 +4,10 @@
  */
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
+import { portableCodecs } from '../codecs.ts';
 import { open, recordsOf } from '../examples.testlib.ts';
+import { nodeCodecs } from '../node.ts';
+import { openTrace } from '../open.ts';
 
 const HEADER = 'cpus=8\n';
 const GOOD =
@@ -85,4 +88,74 @@ test('a gzip bomb of one endless line is refused after one line of memory', asyn
   expect(await problem({ bytes: Buffer.concat([gzipSync(HEADER + GOOD), bomb]) })).toContain(
     'a line of more than 65536 bytes',
   );
+});
+
+test.each([
+  ['cpu=4294967295', 'csd_queue_cpu: cpu=4294967295 callsite=f func=g csd=0x0'],
+  ['cpu=-1', 'csd_queue_cpu: cpu=-1 callsite=f func=g csd=0x0'],
+  ['cpu=9999', 'ipi_send_cpu: cpu=9999 callsite=f callback=g'],
+  ['a mask of 10,000 CPUs', 'ipi_send_cpumask: cpumask=0-9999 callsite=f callback=g'],
+  ['reason 1000000000', 'tlb_flush: pages:1 reason:x (1000000000)'],
+])('%s is no number to count with', async (_name, line) => {
+  const text = `${HEADER}            init-1     [005]    18.651507: ${line}\n`;
+  expect(await problem({ text })).toContain('line 2: expected the fields of');
+});
+
+test('a header that states more CPUs than any machine has is not believed', async () => {
+  const trace = await open({ text: `cpus=400000000\n${GOOD}` });
+  expect(trace.header.cpus).toBeNull();
+  expect(trace.status().notes.join()).toContain('states 400000000 CPUs');
+});
+
+test('commands, event names and times beyond any kernel are no event lines', async () => {
+  const long = 'x'.repeat(300);
+  expect(await problem({ text: `${HEADER}${GOOD}${long}-1 [005] 18.651507: e: x\n` })).toContain(
+    'line 3',
+  );
+  expect(await problem({ text: `${HEADER}${GOOD}${GOOD.replace('tlb_flush', long)}` })).toContain(
+    'line 3',
+  );
+  const late = GOOD.replace('18.651507', '99999999999999999999.000000');
+  expect(await problem({ text: `${HEADER}${GOOD}${late}` })).toContain('line 3');
+});
+
+test('stack traces and lines of the function tracer are events without a shape', async () => {
+  const front = '          <idle>-0       [003] d.h1.     5.00000';
+  const text = [
+    '# tracer: function',
+    `${front}1: tlb_flush: pages:1 reason:local (3)`,
+    `${front}2: <stack trace>`,
+    ' => native_flush_tlb_multi',
+    `${front}3: <user stack trace>`,
+    ' =>  <00007f0000000000>',
+    `${front}4: flush_tlb_func <-__flush_smp_call_function_queue`,
+    '',
+  ].join('\n');
+  const records = await recordsOf(await open({ text }));
+  expect(records.map((record) => record.event.name)).toEqual([
+    'tlb_flush',
+    'kernel_stack',
+    'user_stack',
+    'function',
+  ]);
+});
+
+test('zeros that pad a gzip are no damage', async () => {
+  for (const codecs of [nodeCodecs, portableCodecs]) {
+    const bytes = Buffer.concat([gzipSync(HEADER + GOOD), new Uint8Array(512)]);
+    expect(await recordsOf(await open({ bytes }, { codecs }))).toHaveLength(1);
+  }
+});
+
+test('a refused source is let go of', async () => {
+  let closed = false;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield new TextEncoder().encode('garbage\n'.repeat(10_000));
+    } finally {
+      closed = true;
+    }
+  }
+  await expect(openTrace({ name: 'pipe', size: null, chunks })).rejects.toThrow('garbage');
+  expect(closed).toBe(true);
 });

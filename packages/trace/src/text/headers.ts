@@ -2,6 +2,7 @@
  * What the first lines of a text say: the tracer's header, or trace-cmd's, or nothing and then the
  * first event line decides.
  */
+import { MAX_CPUS } from '@shootdown/machine';
 import type { TraceKind } from '../openedTrace.ts';
 import { FLAGS_BY_COUNT, legendColumns, type LineLayout } from './layout.ts';
 import { LATENCY_LINE, PLAIN_LINE } from './lineParser.ts';
@@ -13,6 +14,8 @@ export interface TextHeader {
   readonly kernel: string | null;
   /** Entries that the header says were written but are no longer in the buffer. */
   readonly lost: number;
+  /** The tracer, if it is another than nop and prints lines of its own. */
+  readonly tracer: string | null;
   /** Entries that the header says the text holds. */
   readonly promised: number | null;
   /** Whether times have a decimal point: seconds; a counter clock has none. */
@@ -63,8 +66,14 @@ export function readTextHeader(
   const relative = match?.[6] !== undefined;
   const ticks = match !== null && match[5] === undefined && !relative;
   const notes: string[] = [];
+  const tracer = /^# tracer: (\S+)/m.exec(text)?.[1] ?? 'nop';
+  const stated = cpus === undefined ? null : Number(cpus);
+  const believed = stated !== null && stated <= MAX_CPUS ? stated : null;
+  if (stated !== believed) notes.push(`the header states ${cpus} CPUs, which no machine has`);
   if (kind === 'ftrace' && legend === null && first !== undefined)
     notes.push('no header: the columns are those of the first event line');
+  if (latency && kind === 'trace-cmd-report')
+    notes.push('report -l: commands are cut at 8 characters, so tasks may look alike');
   if (relative) notes.push('latency format: times count from the start of the trace');
   return {
     layout: {
@@ -73,7 +82,8 @@ export function readTextHeader(
       tgid: legend === null ? /^.+-\d+\s+\(/.test(match?.[1] ?? '') : /TGID/.test(text),
       latency,
     },
-    cpus: cpus === undefined ? null : Number(cpus),
+    tracer: tracer === 'nop' ? null : tracer,
+    cpus: believed,
     kernel: /latency trace v\S+ on (\S+)/.exec(text)?.[1] ?? null,
     lost: entries === null ? 0 : Math.max(0, Number(entries[2]) - Number(entries[1])),
     promised: entries === null ? null : Number(entries[1]),

@@ -7,10 +7,11 @@
 import { at } from './bytes.ts';
 
 /**
- * Past this many distinct values (no real trace has them) the table starts over, so that a hostile
+ * Past this many distinct values, or bytes of them, (no real trace has them) the table starts over, so that a hostile
  * input cannot fill memory.
  */
 const MAX_VALUES = 1 << 18;
+const MAX_BYTES = 1 << 24;
 
 /** A table from byte strings to values. */
 export class Interner<T> {
@@ -68,7 +69,8 @@ export class Interner<T> {
   }
 
   #add(bytes: Uint8Array, start: number, end: number, hash: number): T {
-    if (this.#values.length >= MAX_VALUES) this.#clear();
+    const used = this.#starts[this.#values.length] as number;
+    if (this.#values.length >= MAX_VALUES || used + end - start > MAX_BYTES) this.#clear();
     if ((this.#values.length + 1) * 2 > this.#slots.length) this.#grow();
     const from = this.#starts[this.#values.length] as number;
     const to = from + end - start;
@@ -104,6 +106,8 @@ export class Interner<T> {
     this.#hashes = [];
     this.#starts = [0];
     this.#values = [];
+    this.#pool = new Uint8Array(1 << 14);
+    this.#poolView = viewOf(this.#pool);
   }
 }
 

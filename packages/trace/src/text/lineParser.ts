@@ -17,6 +17,8 @@ import { flagTables, type LineLayout } from './layout.ts';
 /** Column of the `-` before the pid: printf's %16s. */
 const DASH_COLUMN = 16;
 const G = 1_000_000_000;
+/** A command has 15 bytes; with the name of a buffer, spaces, pid and tgid it stays below this. */
+const MAX_TASK = 200;
 
 /**
  * A line with its own columns for CPU and flags. Groups: task, cpu, flags, seconds (or ticks),
@@ -111,7 +113,9 @@ export class LineParser {
     let whole = 0;
     while (i < end && isDigit(at(bytes, i))) whole = whole * 10 + at(bytes, i++) - Char.zero;
     const digits = i - from;
-    if (digits === 0 || i >= end) return -1;
+    // Seconds up to the year 33,658, ticks up to 64 bits: more digits are damage.
+    if (digits === 0 || digits > 20 || i >= end) return -1;
+    if (digits > 12 && at(bytes, i) === Char.dot) return -1;
     if (at(bytes, i) === Char.dot) {
       const dot = i++;
       let low = 0;
@@ -138,7 +142,8 @@ export class LineParser {
     const match = (this.layout.latency ? LATENCY_LINE : PLAIN_LINE).exec(line);
     if (match === null) return false;
     const [front, task = '', cpu = '', flags = '', whole = '', fraction = ''] = match;
-    if (flags.length !== this.#flags.length) return false;
+    if (flags.length !== this.#flags.length || task.length > MAX_TASK) return false;
+    if (whole.length > (fraction === '' ? 20 : 12)) return false;
     const taskLength = task.trimEnd().length;
     this.task = this.#tasks.get(bytes, start, start + taskLength);
     this.cpu = Number(cpu);

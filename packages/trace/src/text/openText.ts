@@ -3,11 +3,11 @@
  * LineParser, the event's name by a table, the payload by the event's decoder; strings are made
  * once per distinct value, never per line.
  */
-import { type CpuId, cpuId, MAX_CPUS, nanoseconds } from '@shootdown/machine';
+import { type CpuId, cpuId, MAX_CPUS, nanoseconds, UsageError } from '@shootdown/machine';
 import { kindOf } from '../events/kinds.ts';
 import type { Payload, RecordedEvent, RecordedRecord } from '../events/shapes.ts';
 import { type MaskForm, type PayloadDecoder, textDecoder } from '../events/textDecoders.ts';
-import { TraceFormatError } from '../errors.ts';
+import { type TraceErrorCode, TraceFormatError } from '../errors.ts';
 import type { OpenedTrace, ReadOptions, TraceHeader, TraceStatus } from '../openedTrace.ts';
 import { Problems } from '../problems.ts';
 import { at, Char, textOf } from './bytes.ts';
@@ -35,6 +35,8 @@ const MULTILINE: ReadonlySet<string> = new Set([
   'user_stack',
   'raw_data',
 ]);
+/** Event names are C identifiers of the kernel; this is far beyond any. */
+const MAX_NAME = 128;
 const EXPECTED_LINE = 'TASK-PID [CPU] FLAGS TIME: EVENT';
 
 class TextPayload implements Payload {
@@ -115,15 +117,20 @@ class TextReader {
   }
 
   async *batches(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<readonly RecordedRecord[]> {
-    const blocks = blocksOfLines(chunks)[Symbol.asyncIterator]();
-    for (;;) {
-      const block = await this.#next(blocks);
-      if (block === null) break;
-      const records = this.#block(block);
-      this.#records += records.length;
-      if (records.length > 0) yield records;
+    const blocks = blocksOfLines(chunks);
+    try {
+      for (;;) {
+        const block = await this.#next(blocks);
+        if (block === null) break;
+        const records = this.#block(block);
+        this.#records += records.length;
+        if (records.length > 0) yield records;
+      }
+      this.#ended = true;
+    } finally {
+      // Whoever stops early lets go of the source too.
+      await blocks.return(undefined);
     }
-    this.#ended = true;
   }
 
   /**
@@ -135,13 +142,13 @@ class TextReader {
       const next = await blocks.next();
       return next.done === true ? null : next.value;
     } catch (error) {
-      if (error instanceof TraceFormatError) throw error;
+      if (error instanceof TraceFormatError || error instanceof UsageError) throw error;
       const found = error instanceof Error ? error.message : String(error);
       const expected =
         error instanceof LineTooLongError ? 'a text line' : 'more of the compressed data';
       const hint = 'use --keep-going for what could be read up to here';
       this.#problems.add({
-        code: 'ERR_TRACE_TRUNCATED',
+        code: codeOf(error, found),
         at: { line: this.#line + 1 },
         expected,
         found,
@@ -209,16 +216,21 @@ class TextReader {
     let c = 0;
     while (i < end && (c = at(bytes, i)) !== Char.colon && c !== Char.openParen && c !== Char.space)
       i++;
-    if (i === nameStart || parser.cpu >= MAX_CPUS)
+    if (i === nameStart || i - nameStart > MAX_NAME || parser.cpu >= MAX_CPUS)
       return this.#unreadable(bytes, start, end, EXPECTED_LINE);
-    let event: NamedEvent;
+    let event: NamedEvent | null;
     let payload = i + 1;
     if (c === Char.colon || i === end) event = this.#names.get(bytes, nameStart, i);
     else if (c === Char.openParen) event = this.#calls.get(bytes, nameStart, i);
     else if (i + 3 < end && at(bytes, i + 1) === Char.minus && at(bytes, i + 2) === Char.greater) {
       event = this.#returns.get(bytes, nameStart, i);
       payload = i + 3;
-    } else return this.#unreadable(bytes, start, end, `a colon behind the event's name`);
+    } else {
+      event = this.#withoutColon(bytes, nameStart, i);
+      payload = nameStart;
+    }
+    if (event === null)
+      return this.#unreadable(bytes, start, end, "a colon behind the event's name");
     while (payload < end && at(bytes, payload) === Char.space) payload++;
     this.#previous = event;
     return {
@@ -228,6 +240,18 @@ class TextReader {
       context: parser.context,
       event: this.#event(event, bytes, payload, end),
     };
+  }
+
+  /** `<stack trace>`, whose frames follow; and what another tracer than nop prints, by its name. */
+  #withoutColon(bytes: Uint8Array, start: number, end: number): NamedEvent | null {
+    if (at(bytes, start) === Char.less) {
+      return this.#other(textOf(bytes, start, end) === '<user' ? 'user_stack' : 'kernel_stack');
+    }
+    return this.#header.tracer === null ? null : this.#other(this.#header.tracer);
+  }
+
+  #other(name: string): NamedEvent {
+    return { name, decode: null, multiline: true };
   }
 
   #event(
@@ -259,10 +283,12 @@ class TextReader {
   #otherLine(bytes: Uint8Array, start: number, end: number): null {
     if (at(bytes, start) === Char.hash) return null;
     const line = textOf(bytes, start, Math.min(end, start + 400));
+    // A byte order mark hides the first line's #; decoding takes it off.
+    if (line.startsWith('#')) return null;
     const lost = LOST_LINE.exec(line);
     if (lost !== null) {
       const cpu = cpuId(Number(lost[1]));
-      if (lost[2] === undefined) this.#uncounted++;
+      if (lost[2] === undefined || cpu >= MAX_CPUS || lost[2].length > 15) this.#uncounted++;
       else this.#lost.set(cpu, (this.#lost.get(cpu) ?? 0) + Number(lost[2]));
       return null;
     }
@@ -286,6 +312,12 @@ class TextReader {
     });
     return null;
   }
+}
+
+/** What ended the blocks: an endless line, a stream that was cut, or one that is damaged. */
+function codeOf(error: unknown, found: string): TraceErrorCode {
+  if (error instanceof LineTooLongError) return 'ERR_TRACE_LINE';
+  return /unexpected end/.test(found) ? 'ERR_TRACE_TRUNCATED' : 'ERR_TRACE_CORRUPT';
 }
 
 /** The start of a line as one line of printable characters. */
