@@ -35,16 +35,25 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   let length = 0;
   let tail = new Uint8Array(0);
   let tailEnd = 0;
-  const endMember = (offset: number): void => {
+  /** Whether the member that is being read ends before byte `offset` of the input. */
+  const endsAt = (offset: number): boolean | null => {
     const end = tail.length - (tailEnd - offset);
-    if (end < 8) failure ??= new Error('gzip: a member ends before its checksum');
-    else {
-      const view = new DataView(tail.buffer, tail.byteOffset + end - 8, 8);
-      const same = view.getUint32(0, true) === ~crc >>> 0 && view.getUint32(4, true) === length;
-      if (!same) failure ??= new Error('gzip: wrong checksum or length');
-    }
+    if (end < 8 || end > tail.length) return null;
+    const view = new DataView(tail.buffer, tail.byteOffset + end - 8, 8);
+    return view.getUint32(0, true) === ~crc >>> 0 && view.getUint32(4, true) === length;
+  };
+  const endMember = (offset: number): void => {
+    const same = endsAt(offset);
+    if (same === null) failure ??= new Error('gzip: a member ends before its checksum');
+    else if (!same) failure ??= new Error('gzip: wrong checksum or length');
     crc = -1;
     length = 0;
+  };
+  /** Zeros behind the last member pad the file; the member's own checksum may end in zeros too. */
+  const padded = (slice: Uint8Array): boolean => {
+    const used = slice.findLastIndex((byte) => byte !== 0) + 1;
+    const at = tailEnd - slice.length + used;
+    return used < slice.length && Array.from({ length: 8 }, (_, k) => at + k).some(endsAt);
   };
   const stream = new Gunzip((out) => {
     if (out.length === 0) return;
@@ -64,6 +73,10 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
       try {
         stream.push(slice);
       } catch (error) {
+        if (failure === null && padded(slice)) {
+          yield* ready;
+          return;
+        }
         failure ??= toError(error);
       }
       yield* ready;

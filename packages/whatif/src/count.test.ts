@@ -263,11 +263,13 @@ test('a quiet window of a recording that names every call is an observation of n
   expect(quiet.received.calls).toBe(0);
   expect(quiet.events).toEqual({ sched_wakeup: 1 });
   // Nothing at all in a window inside the recording is an observation too; outside it is none.
-  const nothing = await countReplay(await excerpt(lines), { from, to: { value: 60, relative: true } });
+  const nothing = await countReplay(await excerpt(lines), {
+    from,
+    to: { value: 60, relative: true },
+  });
   expect(nothing.evidence.level).toBe('A');
   const after = await countReplay(await excerpt(lines), { from: { value: 900, relative: true } });
   expect(after.evidence).toMatchObject({ level: null, why: 'no event is in this window' });
-});
 });
 
 test('a trace that holds fewer handlers than flushes queued says at least', async () => {
@@ -307,7 +309,10 @@ test('calls of weaker evidence are told only when there is no better', async () 
     await countReplay(await excerpt(lines), { onCall });
     return calls;
   };
-  const sends = [`a-10 0 100 ipi_send_cpu: cpu=1 ${send}`, `a-10 0 101 ipi_send_cpu: cpu=2 ${send}`];
+  const sends = [
+    `a-10 0 100 ipi_send_cpu: cpu=1 ${send}`,
+    `a-10 0 101 ipi_send_cpu: cpu=2 ${send}`,
+  ];
   expect(await told(sends)).toEqual(['B 1', 'B 2']);
   // Queue events that come later make the sends before them no calls of the report.
   const queue = `a-10 0 200 csd_queue_cpu: cpu=3 ${QUEUE}`;
@@ -316,7 +321,10 @@ test('calls of weaker evidence are told only when there is no better', async () 
 
 test('a trace whose time goes backwards says so', async () => {
   const counts = await countReplay(
-    await excerpt([`a-10 0 300 csd_queue_cpu: cpu=1 ${QUEUE}`, `a-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`]),
+    await excerpt([
+      `a-10 0 300 csd_queue_cpu: cpu=1 ${QUEUE}`,
+      `a-10 0 100 csd_queue_cpu: cpu=1 ${QUEUE}`,
+    ]),
   );
   expect(counts.window).toEqual({ first: 5_000_100, last: 5_000_300 });
   expect(counts.notes.join()).toContain('time goes backwards at 1 records');
