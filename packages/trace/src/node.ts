@@ -17,10 +17,12 @@ const MAX_STEP = 1024 * 1024;
 const SLICE = 32 * 1024;
 
 /**
- * Output comes in pieces of this size. Each costs the receiver a little; the piece in which damage
- * shows is lost.
+ * Output comes in pieces of this size: each is a round trip to zlib's thread. The piece in which
+ * damage shows is lost, which matters when there are few; so the input is kept up to RETRY bytes, to
+ * be read again by the portable codec, which loses less.
  */
-const PIECE = 32 * 1024;
+const PIECE = 256 * 1024;
+const RETRY = 4 * 1024 * 1024;
 
 /** Codecs by node:zlib. */
 export const nodeCodecs: Codecs = {
@@ -49,6 +51,9 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   // zlib ends by itself at what is no further member: zeros that pad the file.
   let ended = false;
   let wake: (() => void) | null = null;
+  let kept: Uint8Array[] | null = [];
+  let keptBytes = 0;
+  let given = 0;
   // A listener that takes every piece at once: pieces waiting inside the stream would be dropped
   // with it when it fails.
   stream.on('data', (out: Uint8Array) =>
@@ -70,22 +75,49 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     });
   try {
     reading: for await (const chunk of chunks) {
+      keptBytes += chunk.length;
+      if (keptBytes > RETRY) kept = null;
+      kept?.push(chunk);
       for (let at = 0; at < chunk.length; at += SLICE) {
         const made = ready;
         ready = [];
         const slice = chunk.subarray(at, at + SLICE);
         const written = settled((done) => stream.write(slice, () => done()));
         // zlib works on the next slice in a thread of its own while the receiver works on this one.
-        yield* made;
+        for (const piece of made) {
+          given += piece.length;
+          yield piece;
+        }
         await written;
         if (failure !== null || ended) break reading;
       }
     }
     // The listener of 'end' wakes this.
     if (failure === null && !ended) await settled(() => stream.end());
-    yield* ready;
+    for (const piece of ready) {
+      given += piece.length;
+      yield piece;
+    }
+    if (failure !== null && kept !== null) yield* behind(kept, given);
     if (failure !== null) throw failure;
   } finally {
     stream.destroy();
+  }
+}
+
+/** What the portable codec can read of `input` behind the first `given` bytes. */
+async function* behind(input: readonly Uint8Array[], given: number): AsyncGenerator<Uint8Array> {
+  async function* again(): AsyncGenerator<Uint8Array> {
+    yield* input;
+  }
+  let at = 0;
+  try {
+    for await (const piece of portableCodecs.gunzip(again())) {
+      const from = Math.max(0, given - at);
+      at += piece.length;
+      if (from < piece.length) yield piece.subarray(from);
+    }
+  } catch {
+    // The damage is the one that is about to be reported.
   }
 }

@@ -159,3 +159,16 @@ test('a refused source is let go of', async () => {
   await expect(openTrace({ name: 'pipe', size: null, chunks })).rejects.toThrow('garbage');
   expect(closed).toBe(true);
 });
+
+test('a gzip with a wrong checksum is damaged, and with keepGoing all its lines are read', async () => {
+  const bytes = Uint8Array.from(gzipSync(HEADER + GOOD.repeat(100)));
+  bytes[bytes.length - 6] = (bytes[bytes.length - 6] ?? 0) ^ 1;
+  for (const codecs of [nodeCodecs, portableCodecs]) {
+    await expect(open({ bytes }, { codecs }).then(recordsOf)).rejects.toMatchObject({
+      code: 'ERR_TRACE_CORRUPT',
+    });
+    const trace = await open({ bytes }, { codecs, keepGoing: true });
+    expect(await recordsOf(trace)).toHaveLength(100);
+    expect(trace.status().problemCount).toBe(1);
+  }
+});
