@@ -8,7 +8,7 @@ import type { Cause, Received } from './ledger.ts';
 
 /**
  * How good the evidence is. A: csd_queue_cpu names function and target. B: ipi_send_* names the
- * target, and a tlb_flush right before it the purpose. C: tlb_flush sent and received, matched in
+ * target, and a tlb_flush before it the purpose. C: tlb_flush sent and received, matched in
  * time. D: interrupt counts; how many, never who. Null: nothing about TLB work, IPIs or calls is in
  * the trace.
  */

@@ -41,7 +41,7 @@ export const STRIP_BUCKETS = 72;
 
 const WHY: Readonly<Record<EvidenceLevel, string>> = {
   A: 'csd_queue_cpu names the function and the target',
-  B: 'ipi_send_* names the target; a tlb_flush right before it tells a flush from other calls',
+  B: 'ipi_send_* names the target; a tlb_flush before it tells a flush from other calls',
   C: 'tlb_flush sent and received, matched in time; no event names the target',
   D: 'interrupt counts only: how many, never who',
 };
