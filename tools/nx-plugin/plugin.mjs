@@ -44,6 +44,8 @@ function testTarget(manifest) {
         '{workspaceRoot}/docs/**/*',
         '{workspaceRoot}/README.md',
         { env: 'SHOOTDOWN_FC_SEED' },
+        // Whether the tests that ask it are run.
+        { runtime: 'trace-cmd --version 2>&1 || true' },
       ],
     },
   );

@@ -1,7 +1,7 @@
 /** The recordings that ship with the project, for tests. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { RecordedRecord } from './events/shapes.ts';
+import type { RecordedEvent, RecordedRecord } from './events/shapes.ts';
 import { type OpenOptions, openTrace } from './open.ts';
 import type { OpenedTrace } from './openedTrace.ts';
 import { bytesSource } from './source.ts';
@@ -34,4 +34,27 @@ export function countsOf(records: readonly RecordedRecord[]): Readonly<Record<st
   const counts: Record<string, number> = {};
   for (const { event } of records) counts[event.name] = (counts[event.name] ?? 0) + 1;
   return counts;
+}
+
+/** A record without what its form cannot say: payload text, and times finer than a microsecond. */
+export function comparable({ time, cpu, task, event }: RecordedRecord): unknown {
+  return {
+    us: Math.floor((time + 500) / 1000),
+    cpu,
+    pid: task.pid,
+    comm: task.comm,
+    event: plain(event),
+  };
+}
+
+function plain(event: RecordedEvent): unknown {
+  if (event.kind === 'other') return { name: event.name };
+  // Signed and unsigned 32-bit arguments print alike (fd: 0xffffffff).
+  if (event.kind === 'sys_enter')
+    return {
+      name: event.name,
+      args: event.args,
+      values: event.values.map((value) => BigInt.asUintN(32, BigInt(value))),
+    };
+  return event;
 }

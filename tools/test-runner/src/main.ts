@@ -35,5 +35,8 @@ const silent =
 const sum = addTallies([built, reports, silent]);
 
 for (const problem of sum.problems) console.log(problem);
+if (spawnSync('trace-cmd', ['--version']).error !== undefined) {
+  console.log('trace-cmd is not installed: the tests that ask it (*.peer.test.ts) were not run');
+}
 console.log(closingLine(sum));
 process.exitCode = sum.failed === 0 ? 0 : 1;

@@ -228,3 +228,40 @@ export function sampleSpec(
     ],
   };
 }
+
+/** A form of the sample. */
+export interface SampleCase {
+  readonly version: 6 | 7;
+  readonly compression: 'none' | 'zlib' | 'zstd';
+  readonly abi: WriterAbi;
+  readonly name: string;
+}
+
+const FORMS = [
+  { version: 6, compression: 'none' },
+  { version: 7, compression: 'none' },
+  { version: 7, compression: 'zlib' },
+  { version: 7, compression: 'zstd' },
+] as const;
+
+/** Every form of the sample. */
+export const CASES: readonly SampleCase[] = ABIS.flatMap((abi) =>
+  FORMS.map((form) => ({
+    ...form,
+    abi,
+    name: `v${form.version}, ${form.compression}, ${abiName(abi)}`,
+  })),
+);
+
+/**
+ * The sample with a second buffer: CPU 0 holds what CPU 1 holds in the main one, CPU 2 what CPU 0
+ * does, so that all times tie.
+ */
+export function withExtraBuffer(spec: DatSpec): DatSpec {
+  const main = spec.buffers[0] as DatSpec['buffers'][number];
+  const [first, second, third] = main.cpus as readonly [Uint8Array, Uint8Array, Uint8Array];
+  return {
+    ...spec,
+    buffers: [main, { name: 'extra', clock: 'global', cpus: [second, third, first] }],
+  };
+}

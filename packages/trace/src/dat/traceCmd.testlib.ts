@@ -2,7 +2,7 @@
  * What trace-cmd itself (3.1.6 in CI) makes of a file: the outside truth for the reader's tests.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { OpenedTrace, ReadOptions } from '../openedTrace.ts';
@@ -62,8 +62,15 @@ export function asFile(bytes: Uint8Array): string {
   return path;
 }
 
+/** One folder per test file, gone when its process ends. */
+let folder: string | null = null;
 function temporaryDirectory(): string {
-  return mkdtempSync(join(tmpdir(), 'shootdown-dat-'));
+  if (folder === null) {
+    const made = mkdtempSync(join(tmpdir(), 'shootdown-dat-'));
+    folder = made;
+    process.on('exit', () => rmSync(made, { recursive: true, force: true }));
+  }
+  return mkdtempSync(join(folder, 'file-'));
 }
 
 /** A source with random access over `bytes`. */
