@@ -329,3 +329,27 @@ test('a trace whose time goes backwards says so', async () => {
   expect(counts.window).toEqual({ first: 5_000_100, last: 5_000_300 });
   expect(counts.notes.join()).toContain('time goes backwards at 1 records');
 });
+
+test('evidence B: what was sent before the window does not make a later send a flush', async () => {
+  const send = 'callsite=on_each_cpu_cond_mask+0x24 callback=g+0x0';
+  const counts = await countReplay(
+    await excerpt([
+      'a-10 0 100 tlb_flush: pages:1 reason:remote ipi send (4)',
+      // A tick that is kicked in between is no flush, and does not end the flush's sending.
+      'a-10 0 101 ipi_send_cpu: cpu=3 callsite=irq_work_queue_on+0x5b callback=g+0x0',
+      `a-10 0 102 ipi_send_cpu: cpu=1 ${send}`,
+      `a-10 0 200 ipi_send_cpu: cpu=2 ${send}`,
+    ]),
+    { from: { value: 1, relative: true } },
+  );
+  const inWindow = await countReplay(
+    await excerpt([
+      'a-10 0 100 tlb_flush: pages:1 reason:remote ipi send (4)',
+      `a-10 0 102 ipi_send_cpu: cpu=1 ${send}`,
+      `a-10 0 200 ipi_send_cpu: cpu=2 ${send}`,
+    ]),
+    { from: { value: 50, relative: true } },
+  );
+  expect(counts.received.byKind).toEqual({ 'user-flush': 1, scheduler: 1, other: 1 });
+  expect(inWindow.received.byKind).toEqual({ other: 1 });
+});

@@ -13,6 +13,7 @@ import { Requests } from './requests.ts';
 import type { ObservedCall, ReplayCounts } from './result.ts';
 import { REMOTE_SEND_IPI, REMOTE_SHOOTDOWN, type Sender, Senders } from './senders.ts';
 import { summarise } from './summary.ts';
+import { Teller } from './teller.ts';
 
 /**
  * A time on the trace's axis: absolute, in `unit`s of the result, or counted from the first record.
@@ -40,8 +41,6 @@ const NO_CALLBACK: ReadonlySet<string> = new Set(['0x0', '(nil)', '']);
 /** A kernel with everything built in has about 3,000 events. */
 const MAX_EVENT_NAMES = 1 << 14;
 const OTHER_EVENTS = '(other events)';
-/** Calls of weaker evidence that wait to be told. */
-const MAX_HELD = 1 << 17;
 
 const UNKNOWN_TASK: RecordedTask = { pid: -1, comm: '?', tgid: null };
 const AMBIGUOUS: Origin = { kind: 'untraced', name: 'several senders at once' };
@@ -71,6 +70,7 @@ class Counter {
   readonly #origins = new Origins();
   readonly #senders = new Senders();
   readonly #requests = new Requests();
+  readonly #teller: Teller | null;
   readonly #cpus = new AllCpus();
   readonly #events = new Map<string, { count: number }>();
   readonly #toUnits: (time: Nanoseconds) => number;
@@ -83,8 +83,6 @@ class Counter {
   #from = -Infinity;
   #to = Infinity;
   #started = false;
-  #told: 'A' | 'B' | 'C' = 'C';
-  #held: ObservedCall[] | null = [];
   #firstSecond = 0;
   #last = -Infinity;
   #backwards = 0;
@@ -96,6 +94,7 @@ class Counter {
   constructor(trace: OpenedTrace, options: CountOptions) {
     this.#trace = trace;
     this.#options = options;
+    this.#teller = options.onCall === undefined ? null : new Teller(options.onCall);
     this.#isolated = options.isolated ?? [];
     this.#watched = this.#isolated.length === 0 ? null : new Set(this.#isolated);
     this.#only = options.only === undefined ? null : new Set(options.only);
@@ -226,7 +225,7 @@ class Counter {
   ): void {
     let kind = callKind(callback);
     if (SCHEDULER_CALLSITES.has(callsite)) kind = 'scheduler';
-    else if (this.#senders.takeSending(cpu)) kind = 'user-flush';
+    else if (this.#senders.sending(cpu)) kind = 'user-flush';
     const byTask = CALL_KINDS[kind].blame === 'task';
     const origin = byTask ? this.#origins.of(task) : this.#origins.at(callsite);
     const call = { time, from: cpu, task, origin, func: callsite, kind };
@@ -280,9 +279,8 @@ class Counter {
     this.#ledgers[evidence].add(call);
     const watched = this.#watched === null || this.#watched.has(to);
     if (kind === 'text-patching' && watched && time < this.#firstSecond) this.#patchedAtStart++;
-    const { onCall } = this.#options;
-    if (onCall === undefined || !watched) return;
-    this.#tell(evidence, {
+    if (!watched) return;
+    this.#teller?.tell(evidence, {
       evidence,
       time,
       from,
@@ -295,30 +293,8 @@ class Counter {
     });
   }
 
-  /**
-   * Tells of a call of the best book only. Weaker ones are held until a better one shows that they
-   * are not to be told, or the trace ends, or too many are held.
-   */
-  #tell(evidence: 'A' | 'B' | 'C', call: ObservedCall): void {
-    const { onCall } = this.#options;
-    if (evidence > this.#told) return;
-    if (evidence < this.#told) {
-      this.#told = evidence;
-      this.#held = [];
-    }
-    if (evidence !== 'A' && this.#held !== null) this.#held.push(call);
-    else onCall?.(call);
-    if (evidence === 'A') this.#held = null;
-    else if (this.#held !== null && this.#held.length >= MAX_HELD) this.#release();
-  }
-
-  #release(): void {
-    for (const call of this.#held ?? []) this.#options.onCall?.(call);
-    this.#held = null;
-  }
-
   result(): ReplayCounts {
-    this.#release();
+    this.#teller?.release();
     return summarise({
       header: this.#trace.header,
       status: this.#trace.status(),

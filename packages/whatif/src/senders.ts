@@ -12,6 +12,7 @@
  */
 import type { CpuId } from '@shootdown/machine';
 import type { RecordedEvent, RecordedRecord, RecordedTask } from '@shootdown/trace';
+import { SCHEDULER_CALLSITES } from './callKinds.ts';
 import type { Origin } from './origins.ts';
 
 /** A CPU that has asked others to flush and waits. */
@@ -31,9 +32,9 @@ export class Senders {
   readonly #waiting = new Map<CpuId, Sender>();
   readonly #sending = new Set<CpuId>();
 
-  /** Whether what `cpu` sends now is a flush's; once per flush. */
-  takeSending(cpu: CpuId): boolean {
-    return this.#sending.delete(cpu);
+  /** Whether what `cpu` sends now is a flush's. */
+  sending(cpu: CpuId): boolean {
+    return this.#sending.has(cpu);
   }
 
   /** Takes note of a record, after it was asked about; `sender` says who it would be that sends. */
@@ -44,7 +45,7 @@ export class Senders {
       this.#waiting.set(cpu, sender(record));
       this.#sending.add(cpu);
     } else if (this.#waiting.size > 0) {
-      if (event.kind === 'tlb_flush') this.#sending.delete(cpu);
+      if (endsSending(event)) this.#sending.delete(cpu);
       if (!goesOn(event)) return;
       this.#waiting.delete(cpu);
       this.#sending.delete(cpu);
@@ -57,6 +58,12 @@ export class Senders {
     for (const sender of this.#waiting.values()) if (sender.cpu !== cpu) senders.push(sender);
     return senders;
   }
+}
+
+/** A flush is sent once; a send on a tick's or wake-up's behalf comes in between. */
+function endsSending(event: RecordedEvent): boolean {
+  if (event.kind === 'ipi_send') return !SCHEDULER_CALLSITES.has(event.callsite);
+  return event.kind === 'tlb_flush' || event.kind === 'ipi_raise';
 }
 
 /** Events that a CPU which waits for its flush cannot record. */
