@@ -102,6 +102,10 @@ async function answer(
     ...parseWindow(flags.from, flags.to, header.clock.unit),
     onCall,
   });
+  const { from, to } = counts.cut;
+  if (from !== null && to !== null && to < from) {
+    throw new UsageError('ERR_TIME', `--to ${flags.to} is before --from ${flags.from}`);
+  }
   for (const list of [flags.isolated, flags.cpuList]) {
     if (list === undefined || counts.records === 0) continue;
     parseCpuList(list, counts.cpus);
@@ -181,5 +185,6 @@ function exitCode(
 function incompleteness(view: ReplayView): string {
   if (view.lost.counted + view.lost.uncounted > 0) return 'events were lost';
   if (view.input.unreadable.count > 0) return 'parts of the input could not be read';
+  if (view.evidence.level === 'A') return 'calls were sent before csd_queue_cpu was recorded';
   return `evidence ${view.evidence.level ?? 'none'}: ${view.evidence.why}`;
 }

@@ -25,3 +25,8 @@ export function timestamp(time: number, unit: 'us' | 'ticks'): string {
     ? String(time)
     : `${Math.floor(time / 1e6)}.${String(time % 1e6).padStart(6, '0')}`;
 }
+
+/** `CPU 3`, `CPUs 6-7`. */
+export function cpusOf(list: string): string {
+  return /^\d+$/.test(list) ? `CPU ${list}` : `CPUs ${list}`;
+}

@@ -49,6 +49,7 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     crc = -1;
     length = 0;
   };
+  let padding = false;
   /** Zeros behind the last member pad the file; the member's own checksum may end in zeros too. */
   const padded = (slice: Uint8Array): boolean => {
     const used = slice.findLastIndex((byte) => byte !== 0) + 1;
@@ -70,21 +71,23 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
       longer.set(slice, longer.length - slice.length);
       tail = longer;
       tailEnd += slice.length;
+      if (padding) {
+        if (slice.every((byte) => byte === 0)) continue;
+        failure = new Error('gzip: data behind the last member');
+        break reading;
+      }
       try {
         stream.push(slice);
       } catch (error) {
-        if (failure === null && padded(slice)) {
-          yield* ready;
-          return;
-        }
-        failure ??= toError(error);
+        if (failure === null && padded(slice)) padding = true;
+        else failure ??= toError(error);
       }
       yield* ready;
       ready = [];
       if (failure !== null) break reading;
     }
   }
-  if (failure === null) endMember(tailEnd);
+  if (failure === null && !padding) endMember(tailEnd);
   if (failure !== null) throw failure;
 }
 

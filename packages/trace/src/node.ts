@@ -54,6 +54,7 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   let kept: Uint8Array[] | null = [];
   let keptBytes = 0;
   let given = 0;
+  let offset = 0;
   // A listener that takes every piece at once: pieces waiting inside the stream would be dropped
   // with it when it fails.
   stream.on('data', (out: Uint8Array) =>
@@ -89,7 +90,13 @@ async function* gunzip(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
           yield piece;
         }
         await written;
-        if (failure !== null || ended) break reading;
+        offset += slice.length;
+        if (failure !== null) break reading;
+        // What zlib has not taken must be padding; bytesWritten is what it has.
+        if (ended && !zeros(slice, stream.bytesWritten - (offset - slice.length))) {
+          failure = new Error('data behind the last gzip member');
+          break reading;
+        }
       }
     }
     // The listener of 'end' wakes this.
@@ -120,4 +127,10 @@ async function* behind(input: readonly Uint8Array[], given: number): AsyncGenera
   } catch {
     // The damage is the one that is about to be reported.
   }
+}
+
+/** Whether `bytes` from `start` on are zeros. */
+function zeros(bytes: Uint8Array, start: number): boolean {
+  for (let i = Math.max(0, start); i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  return true;
 }

@@ -88,6 +88,8 @@ class Counter {
   #backwards = 0;
   readonly #span = { first: Infinity, last: -Infinity };
   #patchedAtStart = 0;
+  #queueSeen = false;
+  #blind = 0;
   #window: { first: number; last: number } | null = null;
   #records = 0;
 
@@ -125,6 +127,7 @@ class Counter {
     if (time < this.#span.first) this.#span.first = time;
     const inside = time >= this.#from && time <= this.#to;
     // An event seen anywhere says that it was recorded, so that none of it in the window is 0.
+    if (event.kind === 'csd_queue_cpu') this.#queueSeen = true;
     let seen = this.#events.get(event.name) ?? this.#otherEvents();
     if (seen === undefined) this.#events.set(event.name, (seen = { count: 0 }));
     if (inside) {
@@ -231,7 +234,10 @@ class Counter {
     const call = { time, from: cpu, task, origin, func: callsite, kind };
     const request = this.#requests.single();
     // To itself: irq_work, no call to another CPU.
-    for (const to of targets) if (to !== cpu) this.#call('B', { ...call, to, request });
+    const others = targets.filter((to) => to !== cpu);
+    // Each such interrupt follows its csd_queue_cpu, if that is recorded.
+    if (!this.#queueSeen) this.#blind += others.length;
+    for (const to of others) this.#call('B', { ...call, to, request });
   }
 
   #flush(
@@ -250,36 +256,27 @@ class Counter {
     const [sender] = senders;
     const call = { time, to: cpu, func: 'tlb_flush', kind: 'user-flush' } as const;
     if (sender !== undefined && senders.length === 1) {
-      this.#matched.one++;
-      this.#call('C', {
-        ...call,
-        from: sender.cpu,
-        task: sender.task,
-        origin: sender.origin,
-        request: sender.request,
-      });
+      const { cpu: from, task: by, origin, request } = sender;
+      const booked = this.#call('C', { ...call, from, task: by, origin, request });
+      if (booked) this.#matched.one++;
     } else {
-      this.#matched[senders.length > 1 ? 'ambiguous' : 'none']++;
       const origin = senders.length > 1 ? AMBIGUOUS : NO_SENDER;
-      this.#call('C', {
-        ...call,
-        from: null,
-        task: UNKNOWN_TASK,
-        origin,
-        request: this.#requests.single(),
-      });
+      const request = this.#requests.single();
+      const booked = this.#call('C', { ...call, from: null, task: UNKNOWN_TASK, origin, request });
+      if (booked) this.#matched[senders.length > 1 ? 'ambiguous' : 'none']++;
     }
   }
 
-  #call(evidence: 'A' | 'B' | 'C', call: Call): void {
+  /** Books a call, unless a cut leaves it out: then false. */
+  #call(evidence: 'A' | 'B' | 'C', call: Call): boolean {
     const { time, from, to, task, origin, func, kind } = call;
     this.#maxTarget = Math.max(this.#maxTarget, to);
     if (this.#only !== null && !this.#only.has(to) && (from === null || !this.#only.has(from)))
-      return;
+      return false;
     this.#ledgers[evidence].add(call);
     const watched = this.#watched === null || this.#watched.has(to);
     if (kind === 'text-patching' && watched && time < this.#firstSecond) this.#patchedAtStart++;
-    if (!watched) return;
+    if (!watched) return true;
     this.#teller?.tell(evidence, {
       evidence,
       time,
@@ -291,6 +288,7 @@ class Counter {
       func,
       kind,
     });
+    return true;
   }
 
   result(): ReplayCounts {
@@ -315,6 +313,7 @@ class Counter {
       requestsWithoutCall: this.#requestsWithoutCall + this.#request.size,
       flushCalls: this.#flushCalls,
       patchedAtStart: this.#patchedAtStart,
+      blind: this.#blind,
       openEnded: this.#origins.openEnded(),
     });
   }

@@ -76,9 +76,12 @@ export class Ledger {
   readonly #matrix = new CallMatrix();
   readonly #received = new Map<CpuId, Uint32Array>();
   /**
-   * By origin, function and command: three look-ups cost less than one key made of three strings.
+   * By kind, origin, function and command: below evidence A one place sends calls of several kinds.
+   * Look-ups cost less than a key made of strings.
    */
-  readonly #causes = new Map<Origin, Map<string, Map<string, OpenCause>>>();
+  readonly #causes: Map<Origin, Map<string, Map<string, OpenCause>>>[] = KIND_NAMES.map(
+    () => new Map(),
+  );
   readonly #overflow = new Map<CallKind, OpenCause>();
   #distinct = 0;
   readonly #strips = new Map<CpuId, Strip>();
@@ -107,7 +110,7 @@ export class Ledger {
     received[lane] = (received[lane] ?? 0) + 1;
     if (this.#watched !== null && !this.#watched.has(to)) return;
     if (this.#watched !== null) this.#strip(to).add(time, lane);
-    const cause = this.#cause(task.comm, origin, func, kind);
+    const cause = this.#cause(lane, task.comm, origin, func, kind);
     cause.calls++;
     if (cause.lastRequest !== request) cause.requests++;
     cause.lastRequest = request;
@@ -140,9 +143,9 @@ export class Ledger {
   /** Causes by what their origins say now: origins of tasks not yet seen may have become alike. */
   #merged(): readonly OpenCause[] {
     const merged = new Map<string, OpenCause>();
-    for (const functions of this.#causes.values()) {
+    for (const functions of this.#causes.flatMap((origins) => [...origins.values()])) {
       for (const cause of [...functions.values()].flatMap((commands) => [...commands.values()])) {
-        const id = `${cause.comm}\0${cause.origin.kind}\0${cause.origin.name}\0${cause.func}`;
+        const id = `${cause.kind}\0${cause.comm}\0${cause.origin.kind}\0${cause.origin.name}\0${cause.func}`;
         const same = merged.get(id);
         if (same === undefined) merged.set(id, { ...cause, pids: new Set(cause.pids) });
         else {
@@ -180,14 +183,15 @@ export class Ledger {
     return this.#strip(cpu).buckets(buckets, end);
   }
 
-  #cause(comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
-    if (this.#distinct >= MAX_CAUSES) return this.#overflowing(kind);
-    let functions = this.#causes.get(origin);
-    if (functions === undefined) this.#causes.set(origin, (functions = new Map()));
+  #cause(lane: number, comm: string, origin: Origin, func: string, kind: CallKind): OpenCause {
+    const origins = this.#causes[lane] ?? new Map<Origin, Map<string, Map<string, OpenCause>>>();
+    let functions = origins.get(origin);
+    if (functions === undefined) origins.set(origin, (functions = new Map()));
     let commands = functions.get(func);
     if (commands === undefined) functions.set(func, (commands = new Map()));
     let cause = commands.get(comm);
     if (cause === undefined) {
+      if (this.#distinct >= MAX_CAUSES) return this.#overflowing(kind);
       cause = { comm, origin, func, kind, calls: 0, requests: 0, lastRequest: -1, pids: new Set() };
       commands.set(comm, cause);
       this.#distinct++;

@@ -118,6 +118,8 @@ export interface ReplayCounts {
   /** Null when no tlb_flush event is in the trace. */
   readonly flushes: FlushCounts | null;
   readonly whatIf: readonly WhatIfRow[];
+  /** Function-call interrupts sent before csd_queue_cpu was first seen: A's counts lack them. */
+  readonly blind: number;
   /** Limits of this trace, in sentences. */
   readonly notes: readonly string[];
   readonly status: TraceStatus;

@@ -34,6 +34,8 @@ export interface Collected {
   /** Text patching calls in the first second of the trace. */
   readonly patchedAtStart: number;
   readonly openEnded: readonly string[];
+  /** Function-call interrupts sent while csd_queue_cpu had not been seen yet. */
+  readonly blind: number;
 }
 
 /** Parts of a strip. */
@@ -64,7 +66,10 @@ interface Has {
 /** The answer. */
 export function summarise(collected: Collected): ReplayCounts {
   const { header, status, isolated, ledgers } = collected;
-  const has = hasOf(collected);
+  const found = hasOf(collected);
+  // A queue event that comes only behind the window says nothing about what is in it.
+  const blind = found.calls && collected.blind > 0;
+  const has = { ...found, calls: found.calls && (!blind || ledgers.A.total > 0) };
   const quiet = quietWindow(collected);
   const window = collected.window ?? quiet;
   const level = window === null ? null : levelOf(has);
@@ -79,7 +84,7 @@ export function summarise(collected: Collected): ReplayCounts {
     isolated.length > 0 ? sumReceived(isolated.map((cpu) => ledger.received(cpu))) : machine;
   const causes = ledger.causes();
   const names = [...collected.events].flatMap(([name, { count }]) => (count > 0 ? [name] : []));
-  const lossless = status.lost.counted + status.lost.uncounted === 0;
+  const lossless = status.lost.counted + status.lost.uncounted === 0 && !blind;
   const basis = tlbRowBasis(collected, has, subject, ledger);
   return {
     isolated,
@@ -114,13 +119,15 @@ export function summarise(collected: Collected): ReplayCounts {
       : null,
     whatIf: whatIfRows({ level, received, causes, cpus, lossless }),
     notes: notesOf(collected, has, level, received, missingHandlers(collected, subject, ledger)),
+    blind: collected.blind,
     status,
   };
 }
 
 /** A window inside the recording in which nothing happened at all: that is an observation too. */
 function quietWindow({ span, from, to, records }: Collected): Collected['window'] {
-  if (records > 0 || span === null || from < span.first || to > span.last) return null;
+  if (records > 0 || span === null || from > to) return null;
+  if (from < span.first || to > span.last) return null;
   return { first: from, last: to };
 }
 
@@ -222,7 +229,7 @@ function accountOf(
 }
 
 function notesOf(
-  { openEnded, patchedAtStart, header, backwards }: Collected,
+  { openEnded, patchedAtStart, header, backwards, blind }: Collected,
   has: Has,
   level: EvidenceLevel | null,
   received: Received,
@@ -248,6 +255,10 @@ function notesOf(
   if (backwards > 0) {
     const times = `time goes backwards at ${backwards} records`;
     notes.push(`${times}: what depends on their order (causes, evidence C) may be wrong`);
+  }
+  if (level === 'A' && blind > 0) {
+    const sent = `${blind} function-call interrupts were sent before the first csd_queue_cpu`;
+    notes.push(`${sent}: calls until then are not in the counts`);
   }
   if (header.clock.unit === 'ns' && patchedAtStart > 0) {
     const share = `${patchedAtStart} of the ${received.calls} calls are text patching`;

@@ -4,7 +4,7 @@
  */
 import { parseCpuList } from '@shootdown/machine';
 import { type Block, left, NO_BREAK, right } from '../blocks.ts';
-import { plural, seconds, thousands, timestamp } from '../words.ts';
+import { cpusOf, plural, seconds, thousands, timestamp } from '../words.ts';
 import { accountBlocks, flushBlocks, tlbRowSentence, whenBlocks } from './cpus.ts';
 import { causeTable } from './causes.ts';
 import { matrixBlock } from './matrix.ts';
@@ -52,8 +52,8 @@ export function replayBlocks(view: ReplayView): readonly Block[] {
 
 function targetOf(view: ReplayView): string {
   if (view.isolated === '')
-    return view.cut.cpus === null ? 'all CPUs' : `and from CPUs ${view.cut.cpus}`;
-  return `CPU${view.accounts.length === 1 ? '' : 's'} ${view.isolated}`;
+    return view.cut.cpus === null ? 'all CPUs' : `and from ${cpusOf(view.cut.cpus)}`;
+  return cpusOf(view.isolated);
 }
 
 /** A trace with holes is said to have them before anything is concluded from it. */
@@ -64,8 +64,10 @@ function holes({ lost, input }: ReplayView): readonly Block[] {
     const where = cpus.length === 0 ? '' : ` (${cpus.slice(0, 8).join(', ')})`;
     const places = plural(lost.uncounted, 'place');
     const more = lost.uncounted === 0 ? '' : `, and an unknown number in ${places}`;
+    const counted = `${plural(lost.counted, 'event')} lost${where}${more}`;
+    const lostText = lost.counted === 0 ? `Events lost, an unknown number in ${places}` : counted;
     const then = 'counts are lower bounds, and causes may be wrong near the gaps.';
-    const text = `${plural(lost.counted, 'event')} lost${where}${more}: ${then}`;
+    const text = `${lostText}: ${then}`;
     blocks.push({ kind: 'warning', text });
   }
   const { count, first } = input.unreadable;
@@ -94,7 +96,7 @@ function factLines(view: ReplayView): readonly string[] {
       .map((fact) => fact.replaceAll(' ', NO_BREAK))
       .join(`${NO_BREAK}· `),
   ];
-  if (cut.cpus !== null) lines.push(`cut: only calls from or to CPUs ${cut.cpus}`);
+  if (cut.cpus !== null) lines.push(`cut: only calls from or to ${cpusOf(cut.cpus)}`);
   if (cut.from !== null || cut.to !== null) {
     const from = cut.from === null ? 'the start' : timestamp(cut.from, unit);
     const to = cut.to === null ? 'the end' : timestamp(cut.to, unit);

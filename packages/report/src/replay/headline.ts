@@ -2,7 +2,7 @@
  * The answer in one or two sentences: how often, how much of it was TLB work, and who sent most of
  * that. "At least" wherever the trace may have holes.
  */
-import { plural, seconds, thousands } from '../words.ts';
+import { cpusOf, plural, seconds, thousands } from '../words.ts';
 import type { CauseView, ReceivedView, ReplayView } from './view.ts';
 
 type Facts = Omit<ReplayView, 'headline'>;
@@ -23,7 +23,12 @@ function first(view: Facts, received: ReceivedView): string {
   const { calls, tlbCalls } = received;
   if (view.evidence.level === 'C') {
     const flushes = calls === 0 ? 'no TLB flush that is traced' : `${least(view)}${flush(calls)}`;
-    return `${subject(view)} received ${flushes} from other CPUs${during(view)}`;
+    const { cpus } = view.cut;
+    if (view.isolated === '' && cpus !== null) {
+      return capital(`${flushes} ${one(calls)} received by or from ${cpusOf(cpus)}${during(view)}`);
+    }
+    const cut = cpus === null ? '' : ` (from or to ${cpusOf(cpus)} only)`;
+    return `${subject(view)} received ${flushes} from other CPUs${during(view)}${cut}`;
   }
   const before = interrupted(view);
   const sent = view.evidence.level === 'A' ? 'queued' : 'seen to be sent';
@@ -31,21 +36,31 @@ function first(view: Facts, received: ReceivedView): string {
   const were = tlbCalls === 1 ? 'was' : 'were';
   if (before === null) {
     const { cpus } = view.cut;
-    const cut = cpus === null ? '' : ` (calls from or to CPUs ${cpus} only)`;
+    const cut = cpus === null ? '' : ` (calls from or to ${cpusOf(cpus)} only)`;
     const all = `${least(view)}${plural(calls, 'call')}`;
     if (view.isolated === '' && cpus !== null) {
-      const are = calls === 1 ? 'was' : 'were';
-      return `${all} ${are} ${sent} from or to CPUs ${cpus}${during(view)}, ${thousands(tlbCalls)} of them TLB work`;
+      const where = `from or to ${cpusOf(cpus)}${during(view)}`;
+      const tlb = `${thousands(tlbCalls)} of them TLB work`;
+      return capital(`${all} ${one(calls)} ${sent} ${where}, ${tlb}`);
     }
     return `${subject(view)} ${verb(view)} sent ${all}${during(view)}, ${thousands(tlbCalls)} of them TLB work${cut}`;
   }
   if (calls === 0) return `${before}; no call was ${sent} to ${them}`;
+  if (tlbCalls === 0 && !view.complete) {
+    const all = `of the ${plural(calls, 'call')} ${sent} to ${them}`;
+    return `${before}; ${all} none is known to be TLB work`;
+  }
   const share =
-    tlbCalls === calls && calls > 1
+    tlbCalls === calls && calls > 1 && view.complete
       ? `all ${thousands(calls)} calls`
       : `${thousands(tlbCalls)} of the ${plural(calls, 'call')}`;
   return `${before}: ${least(view)}${share} ${sent} to ${them} ${were} TLB work`;
 }
+
+/** `was` of one, `were` of others. */
+const one = (count: number): string => (count === 1 ? 'was' : 'were');
+
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 const flush = (count: number): string => plural(count, 'TLB flush', 'TLB flushes');
 const single = (view: Facts): boolean => view.accounts.length === 1;
@@ -57,7 +72,7 @@ const during = (view: Facts): string =>
 
 function subject(view: Facts): string {
   if (view.isolated === '') return `The ${plural(view.accounts.length, 'CPU')} of this machine`;
-  return single(view) ? `CPU ${view.isolated}` : `CPUs ${view.isolated}`;
+  return cpusOf(view.isolated);
 }
 
 /** Null when call-function interrupts were not recorded, or a cut makes their number another's. */
@@ -68,12 +83,19 @@ function interrupted(view: Facts): string | null {
     times += callInterrupts;
   }
   // Handlers that are missing ran in interrupts that are missing.
-  const holes = view.tlbRow.basis === 'at-least' && view.evidence.level === 'A';
+  // Each call came with an interrupt of its own or shared one: more calls than interrupts at B,
+  // which counts interrupts as they are sent, means that some entries were not recorded.
+  const missing = view.evidence.level === 'B' && (view.received?.calls ?? 0) > times;
+  const holes = missing || (view.tlbRow.basis === 'at-least' && view.evidence.level === 'A');
   const count = `${holes ? 'at least ' : ''}${plural(times, 'time')}`;
   return `${subject(view)} ${verb(view)} interrupted ${count} by function calls${during(view)}`;
 }
 
 function handlers(view: Facts): string {
+  if (view.cut.cpus !== null) {
+    const why = 'an interrupt does not say whose call it runs';
+    return `This trace has interrupts only, and ${why}: nothing of it is left by a cut by CPU`;
+  }
   if (view.tlbRow.total === null) return `${subject(view)} got an unknown number of calls`;
   const ran = plural(view.tlbRow.total, 'TLB flush handler');
   return `${subject(view)} ran ${ran} for other CPUs${during(view)}`;
@@ -90,17 +112,17 @@ function mostFrom(view: Facts, received: ReceivedView): string | null {
   const total = (causes: readonly CauseView[]): number =>
     causes.reduce((sum, cause) => sum + cause.calls, 0);
   const largest = [...groups.values()].toSorted((a, b) => total(b) - total(a))[0];
-  const one = largest?.[0];
-  if (largest === undefined || one === undefined) return null;
-  const all = received.byKind[one.kind] ?? 0;
-  const { label, plural: many } = view.kinds[one.kind];
+  const top = largest?.[0];
+  if (largest === undefined || top === undefined) return null;
+  const all = received.byKind[top.kind] ?? 0;
+  const { label, plural: many } = view.kinds[top.kind];
   const calls = largest.filter((cause) => cause.inKind !== 'kthread').map((cause) => cause.in);
   const where = [...new Set(calls)];
   const more = where.length > 3 ? ', …' : '';
   const places = where.length === 0 ? '' : ` (${where.slice(0, 3).join(', ')}${more})`;
   let count = `${thousands(total(largest))} of the ${thousands(all)} ${many}`;
   if (total(largest) === all) count = all === 1 ? `The ${label}` : `All ${thousands(all)} ${many}`;
-  return `${count} came from ${one.task}${places}${reach(one, view)}.`;
+  return `${count} came from ${top.task}${places}${reach(top, view)}.`;
 }
 
 function reach(cause: CauseView, view: Facts): string {

@@ -146,7 +146,7 @@ export interface ReplayView {
     readonly byCpu: readonly { readonly cpu: number; readonly events: number }[];
   };
   readonly evidence: ReplayCounts['evidence'];
-  /** Evidence A, nothing lost, everything readable: the numbers of calls are all there were. */
+  /** Evidence A from the first event, nothing lost, everything readable: no call is missing. */
   readonly complete: boolean;
   /** Events counted, and how many of each. */
   readonly records: number;
@@ -257,7 +257,8 @@ export function replayView(counts: ReplayCounts, context: ReplayContext): Replay
     complete:
       level === 'A' &&
       counts.lost.counted + counts.lost.uncounted === 0 &&
-      counts.status.problemCount === 0,
+      counts.status.problemCount === 0 &&
+      counts.blind === 0,
     records: counts.records,
     events: counts.events,
     kinds: Object.fromEntries(

@@ -172,3 +172,15 @@ test('a gzip with a wrong checksum is damaged, and with keepGoing all its lines 
     expect(trace.status().problemCount).toBe(1);
   }
 });
+
+test('data behind the padding of a gzip is damage, not padding', async () => {
+  const zeros = new Uint8Array(512);
+  const bytes = Buffer.concat([gzipSync(HEADER + GOOD), zeros, gzipSync(GOOD.repeat(9))]);
+  for (const codecs of [nodeCodecs, portableCodecs]) {
+    await expect(open({ bytes }, { codecs }).then(recordsOf)).rejects.toMatchObject({
+      code: 'ERR_TRACE_CORRUPT',
+    });
+    const kept = await recordsOf(await open({ bytes }, { codecs, keepGoing: true }));
+    expect(kept).toHaveLength(1);
+  }
+});
