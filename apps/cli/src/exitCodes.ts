@@ -8,7 +8,7 @@ export const Exit = {
   usage: 2,
   /** The input cannot be read. */
   input: 3,
-  /** No answer, or with --strict an incomplete one. */
+  /** No answer, or one that could not be written; with --strict or --budget an incomplete one. */
   incomplete: 4,
   /** A bug of ours. */
   bug: 70,

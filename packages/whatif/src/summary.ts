@@ -39,7 +39,7 @@ export interface Collected {
 }
 
 /** Parts of a strip. */
-export const STRIP_BUCKETS = 72;
+const STRIP_BUCKETS = 72;
 
 const WHY: Readonly<Record<EvidenceLevel, string>> = {
   A: 'csd_queue_cpu names the function and the target',

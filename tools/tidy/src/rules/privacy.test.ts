@@ -22,7 +22,7 @@ test.each([
 const FINE = [
   'https://example.invalid/home/x',
   'packages/root/x',
-  './work/x',
+  './home/x',
   'registry.ts',
   '/sys/kernel',
   '"${HOME}/tmp/x"',
