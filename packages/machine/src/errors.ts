@@ -22,13 +22,20 @@ export function assert(condition: boolean, sentence: string): asserts condition 
  * frozen within a major version.
  */
 export type UsageCode =
+  | 'ERR_ADDRESS'
   | 'ERR_BUDGET'
+  | 'ERR_COROUTINE'
+  | 'ERR_COST'
   | 'ERR_CPU_LIST'
   | 'ERR_CPU_RANGE'
   | 'ERR_FORMAT_NAME'
   | 'ERR_INPUT_FORMAT'
   | 'ERR_INPUT_OPEN'
+  | 'ERR_INTERRUPT'
+  | 'ERR_MACHINE'
+  | 'ERR_NONDETERMINISM'
   | 'ERR_OPTION'
+  | 'ERR_STUCK'
   | 'ERR_TIME';
 
 /**

@@ -19,6 +19,15 @@ export type Nanoseconds = number & { readonly __brand: 'Nanoseconds' };
  */
 export type VirtAddr = number & { readonly __brand: 'VirtAddr' };
 
+/**
+ * A physical address, in bytes. Words of memory are 8 bytes and aligned; an address of a page-table
+ * entry is one of these, so that kernel code can hand pointers around.
+ */
+export type PhysAddr = number & { readonly __brand: 'PhysAddr' };
+
+/** Page frame number: a physical address without its 12 low bits. */
+export type Pfn = number & { readonly __brand: 'Pfn' };
+
 /** Names `value` a CPU's number. Costs nothing at run time. */
 export const cpuId = (value: number): CpuId => value as CpuId;
 
@@ -27,3 +36,9 @@ export const nanoseconds = (value: number): Nanoseconds => value as Nanoseconds;
 
 /** Names `value` an address. Costs nothing at run time. */
 export const virtAddr = (value: number): VirtAddr => value as VirtAddr;
+
+/** Names `value` a physical address. Costs nothing at run time. */
+export const physAddr = (value: number): PhysAddr => value as PhysAddr;
+
+/** Names `value` a page frame number. Costs nothing at run time. */
+export const pfn = (value: number): Pfn => value as Pfn;

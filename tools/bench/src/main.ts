@@ -2,11 +2,14 @@
  * `npm run bench`: every number of the documentation that is a speed, as ratios of one run on this
  * machine.
  */
+import { type MachineSize, machineBenches } from './machineBench.ts';
 import { table } from './measure.ts';
 import { datBench, type Size, textBench } from './traceBench.ts';
 
 const full: Size = { textMegabytes: 200, datRepeats: 100, runs: 5 };
 const quick: Size = { textMegabytes: 20, datRepeats: 10, runs: 3 };
+const fullMachine: MachineSize = { ops: 5_000_000, ipis: 500_000, broadcasts: 10_000, runs: 5 };
+const quickMachine: MachineSize = { ops: 500_000, ipis: 50_000, broadcasts: 1_000, runs: 3 };
 const size = process.argv.includes('--quick') ? quick : full;
 
 const show = (title: string, body: string): void =>
@@ -19,5 +22,7 @@ show(
   `trace.dat v6, 6,908 events x ${size.datRepeats}, best of ${size.runs}; ratios to the last row`,
   table(await datBench(size)),
 );
+const machineSize = process.argv.includes('--quick') ? quickMachine : fullMachine;
+for (const { title, cases } of await machineBenches(machineSize)) show(title, table(cases));
 const megabytes = Math.round(process.resourceUsage().maxRSS / 1024);
 process.stdout.write(`most memory of this process: ${megabytes} MB\n`);

@@ -5,7 +5,7 @@ export interface Measured {
   readonly name: string;
   /** How much was done in one run. */
   readonly amount: number;
-  readonly unit: 'MB' | 'events';
+  readonly unit: 'MB' | 'events' | 'Ops' | 'IPIs';
   readonly seconds: number;
 }
 
@@ -36,7 +36,7 @@ export function table(cases: readonly Measured[]): string {
     const perSecond =
       measured.unit === 'MB'
         ? `${rate(measured).toFixed(0)} MB/s`
-        : `${(rate(measured) / 1e6).toFixed(3)} M events/s`;
+        : `${(rate(measured) / 1e6).toFixed(3)} M ${measured.unit}/s`;
     const ratio = base === undefined ? '' : `${(rate(measured) / rate(base)).toFixed(1)} x`;
     return `  ${measured.name.padEnd(58)} ${perSecond.padStart(18)} ${ratio.padStart(9)}`;
   });

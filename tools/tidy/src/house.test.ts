@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BANS, checkBans } from './rules/bans.ts';
-import { checkCodes, codesOf, CODE_UNIONS } from './rules/errorCodes.ts';
+import { checkNames, HEADINGS, namesOf, UNIONS } from './rules/documentedNames.ts';
 import { checkImports, checkManifests, IMPORT_TABLE } from './rules/importTable.ts';
 import { checkLicences, LICENCE_TABLE } from './rules/licences.ts';
 import { checkFolders, checkForms, checkSize, FORMS } from './rules/limits.ts';
@@ -85,11 +85,12 @@ test('the lockfile has every platform and no host', () => {
   expect(show([...checkPlatforms(lock), ...checkResolved(lock)])).toEqual([]);
 });
 
-test('every error code has its paragraph and every paragraph its code', () => {
-  const codes = CODE_UNIONS.flatMap(({ path, type }) =>
-    codesOf({ path, text: mustRead(path) }, type),
+test.each(Object.keys(HEADINGS))('every name that %s explains is explained once', (document) => {
+  const names = UNIONS.filter((row) => row.document === document).flatMap(({ path, type }) =>
+    namesOf({ path, text: mustRead(path) }, type),
   );
+  const heading = HEADINGS[document] ?? /never/g;
   expect(
-    show(checkCodes(codes, { path: 'docs/errors.md', text: mustRead('docs/errors.md') })),
+    show(checkNames(names, { path: document, text: mustRead(document) }, heading)),
   ).toEqual([]);
 });

@@ -1,0 +1,239 @@
+/**
+ * What happens when a CPU has another one run a function. The caller fills a call_single_data (CSD)
+ * of its own for the target, puts it on the target's queue, and interrupts the target only if the
+ * queue was empty: calls that come while one is pending share its interrupt. The target takes the
+ * whole queue, runs what somebody waits for first, and unlocks each CSD.
+ *
+ * Follows the shape of kernel/smp.c. The condition function and the local part, which run on top,
+ * are a kernel's business; `trace` tells it where its tracepoints are.
+ *
+ * Not modelled: a CSD's function and argument as memory. Its lock and the queue order them.
+ */
+import type { Cell } from './cell.ts';
+import type { Cpu } from './cpu.ts';
+import { CpuMask } from './cpuMask.ts';
+import { assert } from './errors.ts';
+import type { CpuId } from './ids.ts';
+import type { Machine } from './machine.ts';
+import { type Coroutine, Op, type OpKind, always, touchesNothing } from './op.ts';
+import { WAIT, type Wait } from './ops/control.ts';
+import { sendIpi } from './ops/interrupts.ts';
+import { LOCKED, STORE } from './ops/memory.ts';
+import { call } from './stack.ts';
+
+/** A function that one CPU has others run, with interrupts off. */
+export interface CallFunction<Info = unknown> {
+  /** The kernel's symbol, for records. */
+  readonly name: string;
+  readonly run: (info: Info) => Coroutine;
+  /**
+   * What `run` comes to on a CPU in user mode, if it is always the same straight line without a
+   * store: the Ops by kind, and their effect. Lets a driver do a whole mask at once; that it equals
+   * `run` is a law (sim).
+   */
+  readonly leaf?: LeafFunction<Info> | undefined;
+}
+
+/** See `CallFunction.leaf`. */
+export interface LeafFunction<Info = unknown> {
+  /** Names of the Op kinds that `run` executes, in order. */
+  readonly ops: readonly string[];
+  /** What they do to the target; nothing if undefined. */
+  readonly effect?: ((machine: Machine, cpu: Cpu, info: Info) => void) | undefined;
+}
+
+/** A call_single_data: one call of one CPU to another at a time. */
+export interface Csd {
+  readonly from: CpuId;
+  readonly to: CpuId;
+  /** CSD_FLAG_LOCK: the call is on its way, or runs. */
+  readonly lock: Cell<boolean>;
+  /** Somebody waits for the end: the target unlocks after the function, not before. */
+  sync: boolean;
+  run: CallFunction<never> | null;
+  info: unknown;
+  next: Csd | null;
+}
+
+/** Where a kernel's tracepoints are. Called by code of the CPU in question. */
+export interface CallTrace {
+  /** A call was queued; `alone`: the queue was empty, so the target will be interrupted for it. */
+  queued?(csd: Csd, alone: boolean): void;
+  /** The interrupt was sent. */
+  sent?(targets: CpuMask): void;
+  /** The handler begins and ends. */
+  interruptEntered?(): void;
+  interruptLeft?(): void;
+  /** A function begins and ends. */
+  entered?(csd: Csd): void;
+  left?(csd: Csd): void;
+}
+
+/** A call to several CPUs, as a driver may do it at once. */
+export interface MaskCall {
+  readonly calls: CallQueues;
+  readonly targets: CpuMask;
+  readonly run: CallFunction<never>;
+  readonly info: unknown;
+  readonly leaf: LeafFunction;
+}
+
+// Kinds of their own because they cost what a cache line that another CPU has just written costs.
+const CSD_LOCK: OpKind = { ...WAIT, name: 'csdLock' };
+const CSD_FILL: OpKind = { ...STORE, name: 'csdFill' };
+const CSD_ENQUEUE: OpKind = { ...LOCKED, name: 'csdEnqueue' };
+const CSD_TAKE: OpKind = { ...LOCKED, name: 'csdTake' };
+const CSD_UNLOCK: OpKind = { ...STORE, name: 'csdUnlock' };
+const CSD_WAIT: OpKind = { ...WAIT, name: 'csdWait' };
+
+const unlocked = (locked: unknown): boolean => locked === false;
+const whileLocked = (kind: OpKind, csd: Csd): Op<void> =>
+  new Op<void>(kind, null, -1, { cells: [csd.lock], until: unlocked } satisfies Wait);
+
+const MASK_CALL: OpKind = {
+  name: 'maskCall',
+  ready: always,
+  touch: touchesNothing,
+  execute: (machine, cpu, { operand }) => machine.onMaskCall?.(cpu, operand as MaskCall) ?? false,
+};
+
+/** The call_single_queue of every CPU, and the CSDs. */
+export class CallQueues {
+  readonly machine: Machine;
+  /** The vector that says a queue is not empty. */
+  readonly vector: number;
+  readonly trace: CallTrace;
+  private readonly queues: Cell<Csd | null>[];
+  private readonly csds = new Map<number, Csd>();
+
+  /** Installs the handler of `vector`. */
+  constructor(machine: Machine, vector: number, trace: CallTrace = {}) {
+    this.machine = machine;
+    this.vector = vector;
+    this.trace = trace;
+    this.queues = machine.cpus.map(({ id }) => machine.cell(`call_single_queue[${id}]`, null));
+    machine.onInterrupt(vector, () => this.interrupt());
+  }
+
+  /** The queue of CPU `cpu`: its newest CSD, which leads to the older ones. */
+  queue(cpu: CpuId): Cell<Csd | null> {
+    const queue = this.queues[cpu];
+    assert(queue !== undefined, `CPU ${cpu} has a queue`);
+    return queue;
+  }
+
+  /** How many CSDs were ever needed: one per pair of CPUs that have talked. */
+  get allocated(): number {
+    return this.csds.size;
+  }
+
+  /** The CSD of `from` for `to`, allocated on first use: a machine has the square of its CPUs. */
+  csd(from: CpuId, to: CpuId): Csd {
+    const key = from * this.queues.length + to;
+    let csd = this.csds.get(key);
+    if (csd === undefined) {
+      const lock = this.machine.cell(`csd[${from},${to}].lock`, false);
+      csd = { from, to, lock, sync: false, run: null, info: null, next: null };
+      this.csds.set(key, csd);
+    }
+    return csd;
+  }
+
+  /**
+   * Has every CPU of `targets`, the caller's own excepted, run `run(info)`; goes on when all were
+   * interrupted or have a call pending already. `awaitCalls` waits for the end.
+   */
+  *post<Info>(
+    targets: CpuMask,
+    run: CallFunction<Info>,
+    info: Info,
+    sync: boolean,
+  ): Coroutine<void> {
+    const from = this.running();
+    const interrupted = new CpuMask(this.machine.count);
+    for (const to of targets) {
+      if (to === from) continue;
+      const csd = this.csd(from, to);
+      yield* whileLocked(CSD_LOCK, csd);
+      yield* new Op<void>(CSD_FILL, csd.lock, -1, true);
+      csd.sync = sync;
+      csd.run = run;
+      csd.info = info;
+      // The locked instruction puts the fill in memory before the CSD can be found.
+      const before = yield* new Op<Csd | null>(CSD_ENQUEUE, this.queue(to), -1, pushes(csd));
+      if (before === null) interrupted.set(to);
+      this.trace.queued?.(csd, before === null);
+    }
+    if (interrupted.empty) return;
+    yield* sendIpi(interrupted, this.vector);
+    this.trace.sent?.(interrupted);
+  }
+
+  /** Waits until every CPU of `targets` has run what this CPU last posted to it synchronously. */
+  *awaitCalls(targets: CpuMask): Coroutine<void> {
+    const from = this.running();
+    for (const to of targets) if (to !== from) yield* whileLocked(CSD_WAIT, this.csd(from, to));
+  }
+
+  /** Posts and waits; at once, where the driver can and nobody could tell. */
+  *callAndWait<Info>(targets: CpuMask, run: CallFunction<Info>, info: Info): Coroutine<void> {
+    const { leaf } = run;
+    if (leaf !== undefined && this.machine.onMaskCall !== null) {
+      const whole: MaskCall = { calls: this, targets, run, info, leaf: leaf as LeafFunction };
+      if (yield* new Op<boolean>(MASK_CALL, null, -1, whole)) return;
+    }
+    yield* call(this.post(targets, run, info, true));
+    yield* call(this.awaitCalls(targets));
+  }
+
+  /** Runs what is queued for the running CPU: the interrupt, and what an idle loop does before it. */
+  *flush(): Coroutine<void> {
+    const queue = this.queue(this.running());
+    const newest = yield* new Op<Csd | null>(CSD_TAKE, queue, -1, () => null);
+    const inOrder = oldestFirst(newest);
+    for (const csd of inOrder) {
+      if (!csd.sync) continue;
+      yield* call(this.runFunction(csd));
+      yield* new Op<void>(CSD_UNLOCK, csd.lock, -1, false);
+    }
+    for (const csd of inOrder) {
+      if (csd.sync) continue;
+      // Unlocked first: the caller may reuse it while the function runs, so that is kept here.
+      const mine = { ...csd };
+      yield* new Op<void>(CSD_UNLOCK, csd.lock, -1, false);
+      yield* call(this.runFunction(mine));
+    }
+  }
+
+  private *interrupt(): Coroutine<void> {
+    this.trace.interruptEntered?.();
+    yield* call(this.flush());
+    this.trace.interruptLeft?.();
+  }
+
+  private *runFunction(csd: Csd): Coroutine<void> {
+    this.trace.entered?.(csd);
+    assert(csd.run !== null, 'a queued CSD has a function');
+    yield* call(csd.run.run(csd.info as never));
+    this.trace.left?.(csd);
+  }
+
+  private running(): CpuId {
+    const { current } = this.machine;
+    assert(current !== null, 'a call is made by code that runs');
+    return current.id;
+  }
+}
+
+const pushes =
+  (csd: Csd) =>
+  (newest: unknown): Csd => {
+    csd.next = newest as Csd | null;
+    return csd;
+  };
+
+function oldestFirst(newest: Csd | null): readonly Csd[] {
+  const csds: Csd[] = [];
+  for (let csd = newest; csd !== null; csd = csd.next) csds.push(csd);
+  return csds.toReversed();
+}

@@ -1,0 +1,100 @@
+/**
+ * The interrupt flag, sending interrupts, waiting for one, and returning from one.
+ */
+import { drained, touchDrained } from '../access.ts';
+import type { CpuMask } from '../cpuMask.ts';
+import { UsageError } from '../errors.ts';
+import { Hardware } from '../footprint.ts';
+import { INTERRUPT_RETURN, type Wakeable } from '../interrupt.ts';
+import { always, Op, type OpKind } from '../op.ts';
+
+/** Writes the interrupt flag; gives what it was. */
+const IRQ_FLAG: OpKind = {
+  name: 'irqFlag',
+  ready: always,
+  touch: (_machine, cpu, _op, into) => into.write(cpu.cell(Hardware.irqFlag)),
+  execute: (_machine, cpu, { operand }) => {
+    const was = cpu.irqsOn;
+    cpu.irqsOn = operand as boolean;
+    return was;
+  },
+};
+
+const irqFlag = <T>(on: boolean): Op<T> => new Op<T>(IRQ_FLAG, null, -1, on);
+
+/** local_irq_disable. */
+export const localIrqDisable = (): Op<unknown> => irqFlag(false);
+
+/** local_irq_enable. What is pending is taken at the next boundary between instructions. */
+export const localIrqEnable = (): Op<unknown> => irqFlag(true);
+
+/** local_irq_save: gives the flag to hand to `localIrqRestore`. */
+export const localIrqSave = (): Op<boolean> => irqFlag(false);
+
+/** local_irq_restore. */
+export const localIrqRestore = (flag: boolean): Op<unknown> => irqFlag(flag);
+
+/** Whom an interrupt goes to, and which. */
+interface Posting {
+  readonly targets: CpuMask;
+  readonly vector: number;
+}
+
+const SEND_IPI: OpKind = {
+  name: 'sendIpi',
+  ready: (machine, cpu) => !machine.axioms.postingDrains || cpu.drained,
+  touch: (machine, cpu, { operand }, into) => {
+    if (machine.axioms.postingDrains) touchDrained(cpu, into);
+    for (const target of (operand as Posting).targets)
+      into.write(machine.cpu(target).cell(Hardware.pending));
+  },
+  execute: (machine, cpu, { operand }) => {
+    const { targets, vector } = operand as Posting;
+    machine.handler(vector);
+    for (const target of targets) {
+      machine.cpu(target).arrive(vector);
+      machine.onPosted?.(cpu.id, target, vector);
+    }
+  },
+};
+
+/**
+ * Sends `vector` to every CPU of `targets`, in one go as by a shorthand or a cluster write. A vector
+ * that is pending already is not pending twice. Vector 2 is the NMI.
+ *
+ * @throws UsageError ERR_INTERRUPT for a vector that is none, or that nothing answers.
+ */
+export function sendIpi(targets: CpuMask, vector: number): Op<void> {
+  if (!Number.isInteger(vector) || vector < 0 || vector > 255)
+    throw new UsageError('ERR_INTERRUPT', `a vector is an integer from 0 to 255, not ${vector}`);
+  return new Op<void>(SEND_IPI, null, -1, { targets, vector } satisfies Posting);
+}
+
+/**
+ * Returns from the interrupt or NMI at once; what the handler had still to do is not done. A handler
+ * that ends returns by itself.
+ *
+ * @throws UsageError ERR_INTERRUPT when no interrupt was taken.
+ */
+export const iret = (): Op<never> => new Op<never>(INTERRUPT_RETURN, null, -1, null);
+
+const HALT: OpKind = {
+  name: 'halt',
+  ready: (_machine, _cpu, { operand }) => (operand as Wakeable).woken,
+  touch: (_machine, cpu, _op, into) => into.read(cpu.cell(Hardware.stack)),
+  execute: () => undefined,
+};
+
+/** HLT: waits until an interrupt has been taken and has returned. Enable interrupts before it. */
+export const halt = (): Op<void> =>
+  new Op<void>(HALT, null, -1, { woken: false } satisfies Wakeable);
+
+const DRAIN_ALL: OpKind = {
+  name: 'serialize',
+  ready: drained,
+  touch: (_machine, cpu, _op, into) => touchDrained(cpu, into),
+  execute: () => undefined,
+};
+
+/** A serializing instruction that does nothing else, CPUID say. */
+export const serialize = (): Op<void> => new Op<void>(DRAIN_ALL, null, -1, null);
