@@ -10,10 +10,16 @@ import { describeId, type Footprint } from './footprint.ts';
 export class Audit {
   private declared: Footprint | null = null;
   private what = '';
+  private readonly names = new Map<number, string>();
   private readonly cpus: number;
 
   constructor(cpus: number) {
     this.cpus = cpus;
+  }
+
+  /** Messages call the cell, or bit, `id` by its name. */
+  name(id: number, name: string): void {
+    this.names.set(id, name);
   }
 
   /** From here on only what `declared` names may be touched. */
@@ -42,7 +48,7 @@ export class Audit {
     const what = this.what;
     this.declared = null;
     throw new ModelBugError(
-      `${what} ${verb} ${describeId(id, this.cpus)}, which its footprint does not name`,
+      `${what} ${verb} ${this.names.get(id) ?? describeId(id, this.cpus)}, which its footprint does not name`,
     );
   }
 }

@@ -27,6 +27,7 @@ export type AxiomName =
   | 'returnDrains'
   | 'postingDrains'
   | 'invalidationDrains'
+  | 'applyDrains'
   | 'invlpgDropsUpper'
   | 'faultDrops'
   | 'walkWaitsForStores';
@@ -35,7 +36,7 @@ export type AxiomName =
 export const AXIOMS: Readonly<Record<AxiomName, Axiom>> = {
   deliveryDrains: axiom(
     true,
-    'an interrupt, an NMI or a VM exit is taken only once the store buffer is empty',
+    'an interrupt, an NMI, a page fault or a VM exit is taken only once the store buffer is empty',
     `${SDM} 13.10 "Store Buffer": drained when an exception or interrupt is generated`,
   ),
   returnDrains: axiom(
@@ -51,7 +52,12 @@ export const AXIOMS: Readonly<Record<AxiomName, Axiom>> = {
   invalidationDrains: axiom(
     true,
     'INVLPG, INVPCID and a write of CR3 are serializing: they wait until the store buffer is empty',
-    `${SDM} 10.3 "Serializing Instructions"`,
+    `${SDM} 5.10.4.3: the invalidating instructions are all serializing`,
+  ),
+  applyDrains: axiom(
+    true,
+    'a broadcast invalidation is applied once stores that went through a translation are in memory',
+    'Arm ARM, TLB maintenance: complete when no access by the old translation is outstanding; assumed of INVLPGB, whose users rely on it',
   ),
   invlpgDropsUpper: axiom(
     true,
@@ -66,7 +72,7 @@ export const AXIOMS: Readonly<Record<AxiomName, Axiom>> = {
   walkWaitsForStores: axiom(
     false,
     'a walk of the page table sees earlier stores of its own CPU, as if it waited for them to drain',
-    `${SDM} 5.10.2.4 promises it for no store: walks read memory, and a fault from the old entry is spurious`,
+    `nobody promises it for data: ${SDM} 5.10.4.3 denies it for fetches; the published test CoWTf.inv+po allows the fault`,
   ),
 };
 

@@ -7,12 +7,13 @@
  */
 import type { Audit } from './audit.ts';
 import { assert } from './errors.ts';
-import { Hardware, type HardwareCell, hardwareId } from './footprint.ts';
+import { Hardware, type HardwareCell, hardwareId, postedId, storeId } from './footprint.ts';
 import type { CpuId } from './ids.ts';
 import type { Op } from './op.ts';
 import { idleTask, type Task } from './stack.ts';
 import { StoreBuffer } from './storeBuffer.ts';
 import type { Invalidation, Tlb } from './tlb.ts';
+import { Context } from './traceRecord.ts';
 
 /** The vector of a non-maskable interrupt. */
 export const NMI_VECTOR = 2;
@@ -20,6 +21,8 @@ export const NMI_VECTOR = 2;
 /** An invalidation that another CPU broadcast and that waits to be applied here. */
 export interface PostedInvalidation {
   readonly from: Cpu;
+  /** How many others `from` had broadcast before. */
+  readonly ordinal: number;
   readonly what: Invalidation;
 }
 
@@ -47,6 +50,7 @@ export class Cpu {
   private readonly arrived: number[] = [];
   private readonly inbox: PostedInvalidation[] = [];
   private unapplied = 0;
+  private broadcasts = 0;
 
   constructor(id: CpuId, tlbOf: (cpu: Cpu) => Tlb, audit: Audit | null) {
     this.id = id;
@@ -89,6 +93,16 @@ export class Cpu {
     return this.task.contexts.at(-1)?.kind === 'host';
   }
 
+  /** What TraceRecord.context says: the CPU about itself, which is no access to declare. */
+  get contextBits(): number {
+    let bits = this.irqFlag ? 0 : Context.irqsOff;
+    for (const { kind } of this.task.contexts) {
+      if (kind === 'irq') bits |= Context.hardirq;
+      if (kind === 'nmi') bits |= Context.nmi;
+    }
+    return bits;
+  }
+
   /** Vectors that have arrived, highest first. The local APIC holds each at most once. */
   get pending(): readonly number[] {
     if (this.audit !== null) this.audit.read(this.cell(Hardware.pending));
@@ -115,41 +129,44 @@ export class Cpu {
 
   /** Whether every store of this CPU has reached memory. */
   get drained(): boolean {
-    if (this.audit !== null) this.audit.read(this.cell(Hardware.bufferEmpty));
+    if (this.audit !== null) this.audit.read(storeId(this.id, this.buffer.count));
     return this.buffer.empty;
   }
 
   /** Invalidations that wait here, oldest first. */
   get invalidations(): readonly PostedInvalidation[] {
-    if (this.audit !== null) this.audit.read(this.cell(Hardware.inbox));
     return this.inbox;
   }
 
-  /** `from` broadcasts an invalidation and this CPU is to apply it. */
-  post(from: Cpu, what: Invalidation): void {
-    if (this.audit !== null) {
-      this.audit.write(this.cell(Hardware.inbox));
-      this.audit.write(from.cell(Hardware.outstanding));
+  /** Broadcasts an invalidation, which each of `targets` is to apply. */
+  broadcast(targets: readonly Cpu[], what: Invalidation): void {
+    const ordinal = this.broadcasts++;
+    for (const target of targets) {
+      if (this.audit !== null) {
+        this.audit.write(target.cell(Hardware.inbox));
+        this.audit.write(postedId(this.id, target.id, ordinal));
+      }
+      target.inbox.push({ from: this, ordinal, what });
     }
-    this.inbox.push({ from, what });
-    from.unapplied++;
+    this.unapplied += targets.length;
+  }
+
+  /** How many invalidations this CPU ever broadcast: the ordinal of the next. */
+  get broadcastCount(): number {
+    return this.broadcasts;
   }
 
   /** Takes the oldest posted invalidation off the list. */
   takeInvalidation(): PostedInvalidation {
     const posted = this.inbox.shift();
     assert(posted !== undefined, `an invalidation waits on CPU ${this.id}`);
-    if (this.audit !== null) {
-      this.audit.write(this.cell(Hardware.inbox));
-      this.audit.write(posted.from.cell(Hardware.outstanding));
-    }
+    if (this.audit !== null) this.audit.write(postedId(posted.from.id, this.id, posted.ordinal));
     posted.from.unapplied--;
     return posted;
   }
 
   /** How many of this CPU's own broadcast invalidations are not applied everywhere yet. */
   get outstanding(): number {
-    if (this.audit !== null) this.audit.read(this.cell(Hardware.outstanding));
     return this.unapplied;
   }
 }

@@ -4,6 +4,7 @@
  * do not conflict.
  */
 import { formatCpuList } from './cpuList.ts';
+import { UsageError } from './errors.ts';
 import type { CpuId } from './ids.ts';
 
 /** A set of CPUs. */
@@ -20,7 +21,13 @@ export class CpuMask implements Iterable<CpuId> {
     return ((this.words[cpu >>> 5] ?? 0) & (1 << (cpu & 31))) !== 0;
   }
 
+  /** @throws UsageError ERR_CPU_RANGE when there is no room for it. */
   set(cpu: number): void {
+    if (cpu >>> 5 >= this.words.length)
+      throw new UsageError(
+        'ERR_CPU_RANGE',
+        `no room for CPU ${cpu} in a mask of ${32 * this.words.length}: make it for all CPUs there are`,
+      );
     this.words[cpu >>> 5] = (this.words[cpu >>> 5] ?? 0) | (1 << (cpu & 31));
   }
 

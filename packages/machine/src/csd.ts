@@ -143,12 +143,7 @@ export class CallQueues {
    * Has every CPU of `targets`, the caller's own excepted, run `run(info)`; goes on when all were
    * interrupted or have a call pending already. `awaitCalls` waits for the end.
    */
-  *post<Info>(
-    targets: CpuMask,
-    run: CallFunction<Info>,
-    info: Info,
-    sync: boolean,
-  ): Coroutine<void> {
+  *post<Info>(targets: CpuMask, run: CallFunction<Info>, info: Info, sync: boolean): Coroutine {
     const from = this.running();
     const interrupted = new CpuMask(this.machine.count);
     for (const to of targets) {
@@ -170,13 +165,13 @@ export class CallQueues {
   }
 
   /** Waits until every CPU of `targets` has run what this CPU last posted to it synchronously. */
-  *awaitCalls(targets: CpuMask): Coroutine<void> {
+  *awaitCalls(targets: CpuMask): Coroutine {
     const from = this.running();
     for (const to of targets) if (to !== from) yield* whileLocked(CSD_WAIT, this.csd(from, to));
   }
 
   /** Posts and waits; at once, where the driver can and nobody could tell. */
-  *callAndWait<Info>(targets: CpuMask, run: CallFunction<Info>, info: Info): Coroutine<void> {
+  *callAndWait<Info>(targets: CpuMask, run: CallFunction<Info>, info: Info): Coroutine {
     const { leaf } = run;
     if (leaf !== undefined && this.machine.onMaskCall !== null) {
       const whole: MaskCall = { calls: this, targets, run, info, leaf: leaf as LeafFunction };
@@ -187,17 +182,18 @@ export class CallQueues {
   }
 
   /** Runs what is queued for the running CPU: the interrupt, and what an idle loop does before it. */
-  *flush(): Coroutine<void> {
+  *flush(): Coroutine {
     const queue = this.queue(this.running());
     const newest = yield* new Op<Csd | null>(CSD_TAKE, queue, -1, () => null);
+    // Sorted while all of them are locked: an unlocked one may be on its way again, as another call.
     const inOrder = oldestFirst(newest);
-    for (const csd of inOrder) {
-      if (!csd.sync) continue;
+    const awaited = inOrder.filter(({ sync }) => sync);
+    const others = inOrder.filter(({ sync }) => !sync);
+    for (const csd of awaited) {
       yield* call(this.runFunction(csd));
       yield* new Op<void>(CSD_UNLOCK, csd.lock, -1, false);
     }
-    for (const csd of inOrder) {
-      if (csd.sync) continue;
+    for (const csd of others) {
       // Unlocked first: the caller may reuse it while the function runs, so that is kept here.
       const mine = { ...csd };
       yield* new Op<void>(CSD_UNLOCK, csd.lock, -1, false);
@@ -205,13 +201,13 @@ export class CallQueues {
     }
   }
 
-  private *interrupt(): Coroutine<void> {
+  private *interrupt(): Coroutine {
     this.trace.interruptEntered?.();
     yield* call(this.flush());
     this.trace.interruptLeft?.();
   }
 
-  private *runFunction(csd: Csd): Coroutine<void> {
+  private *runFunction(csd: Csd): Coroutine {
     this.trace.entered?.(csd);
     assert(csd.run !== null, 'a queued CSD has a function');
     yield* call(csd.run.run(csd.info as never));

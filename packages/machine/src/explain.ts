@@ -6,7 +6,7 @@
  */
 import type { Cpu } from './cpu.ts';
 import { ModelBugError, UsageError } from './errors.ts';
-import type { Op, Places } from './op.ts';
+import { type Op, type Places, placesIn } from './op.ts';
 
 const explained = new WeakSet<Error>();
 
@@ -32,15 +32,24 @@ export function unwind(cpu: Cpu): readonly string[] {
   return failure.places;
 }
 
-/** `error`, which came up on `cpu` at `op`, with CPU, Op and coroutine stack in its message. */
-export function explain(cpu: Cpu, error: unknown, op: Op | null): Error {
+/**
+ * `error`, which came up on `cpu` at `op`, with CPU, Op and coroutine stack in its message. With `op`
+ * null it came up between two Ops: in the coroutine that threw it, or in none, which is `[]`.
+ */
+export function explain(
+  cpu: Cpu,
+  error: unknown,
+  op: Op | null,
+  thrower: readonly string[] = op === null && error instanceof Error ? throwerOf(error) : [],
+): Error {
   if (error instanceof Error && explained.has(error)) return error;
   const what = error instanceof Error ? error.message : String(error);
-  const thrower = op === null && error instanceof Error ? firstPlace(error) : [];
   const last = op ?? cpu.op;
   const places = [...thrower, ...unwind(cpu)];
-  const stack = places.length === 0 ? '    (no coroutine)' : places.map((p) => `    ${p}`).join('\n');
-  const message = `CPU ${cpu.id} (${cpu.task.name}), ${op === null ? 'after ' : ''}${describeOp(last)}: ${what}\n  coroutine stack, innermost first:\n${stack}`;
+  const stack = places.length === 0 ? ['(no coroutine)'] : places;
+  const where = `CPU ${cpu.id} (${cpu.task.name}), ${op === null ? 'after ' : ''}${describeOp(last)}`;
+  const lines = ['  coroutine stack, innermost first:', ...stack.map((place) => `    ${place}`)];
+  const message = [`${where}: ${what}`, ...lines].join('\n');
   const result =
     error instanceof UsageError
       ? new UsageError(error.code, message)
@@ -49,12 +58,11 @@ export function explain(cpu: Cpu, error: unknown, op: Op | null): Error {
   return result;
 }
 
-/** The place in a coroutine that threw `error` itself: the first that is not one of ours. */
-function firstPlace(error: Error): readonly string[] {
-  const lines = (error.stack ?? '').split('\n').map((line) => line.trim());
-  const end = lines.findIndex((line) => /\bresumeTop\b/.test(line));
-  const above = lines.slice(0, end === -1 ? 0 : end).filter((line) => line.startsWith('at '));
-  // `next` of the generator object stands between its function and us.
-  const place = above.findLast((line) => !/\bnext\b/.test(line));
-  return place === undefined ? [] : [place.replace(/^at /, '')];
+/** The places in the coroutine that threw `error`, and in those it is nested in by plain `yield*`. */
+function throwerOf(error: Error): readonly string[] {
+  const places = placesIn(error.stack, 'next');
+  if (places.length > 0) return places;
+  // So deep in ordinary functions that the coroutine is not in the stack any more: where it happened.
+  const first = error.stack?.split('\n').find((line) => line.trim().startsWith('at '));
+  return first === undefined ? [] : [first.trim().replace(/^at /, '')];
 }

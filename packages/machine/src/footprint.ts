@@ -6,6 +6,7 @@
  * A number names the same thing in every interleaving: nothing here depends on the order in which
  * CPUs got to run. That is why cells made while code runs are numbered per CPU (cell.ts).
  */
+import { MAX_CPUS } from './cpuList.ts';
 
 /** Per-CPU hardware state that transitions read and write, as cells of its own. */
 export const Hardware = {
@@ -17,18 +18,16 @@ export const Hardware = {
   pending: 2,
   /** Whether the host lets the vCPU run. */
   running: 3,
-  /** Whether the store buffer is empty. */
-  bufferEmpty: 4,
+  /** Which task it runs. */
+  task: 4,
   /** What the TLB and the paging-structure caches hold or may hold. */
   tlb: 5,
   /** The root of the page table (CR3). */
   root: 6,
-  /** Invalidations that other CPUs sent and that this one has not applied. */
+  /** The order in which broadcast invalidations arrive at it. */
   inbox: 7,
-  /** Invalidations that this CPU sent and that are not applied everywhere. */
-  outstanding: 8,
   /** What the CPU executes next: its stack. */
-  stack: 9,
+  stack: 8,
 } as const;
 
 /** One of `Hardware`. */
@@ -42,6 +41,7 @@ const DYNAMIC = 2 ** 32;
 const STORES = 2 ** 40;
 const FRAMES = 2 ** 45;
 const WORDS = 2 ** 46;
+const POSTED = 2 ** 47;
 
 /** The id of hardware state `which` of CPU number `cpu`. */
 export const hardwareId = (cpu: number, which: HardwareCell): number => cpu * HARDWARE + which;
@@ -56,10 +56,10 @@ export const dynamicId = (cpus: number, cpu: number, ordinal: number): number =>
 /**
  * The id of the `ordinal`-th store of `cpu` while it is buffered. The store writes it, its drain
  * writes it, and a load that forwards from it reads it: so a drain is after its store, and a
- * forwarded load differs from one after the drain.
+ * forwarded load differs from one after the drain. Whatever needs an empty store buffer reads it too
+ * (access.ts, `touchDrained`).
  */
-export const storeId = (cpus: number, cpu: number, ordinal: number): number =>
-  STORES + ordinal * cpus + cpu;
+export const storeId = (cpu: number, ordinal: number): number => STORES + ordinal * MAX_CPUS + cpu;
 
 /** The id of page frame `frame` as a whole: every store into it writes this too. */
 export const frameId = (frame: number): number => FRAMES + frame;
@@ -67,12 +67,23 @@ export const frameId = (frame: number): number => FRAMES + frame;
 /** The id of the word at physical address `at`. */
 export const wordId = (at: number): number => WORDS + at / 8;
 
+/**
+ * The id of the `ordinal`-th invalidation that CPU `from` broadcasts, on its way to CPU `to`. The
+ * broadcast writes it, applying it there writes it, and waiting for the last one reads it.
+ */
+export const postedId = (from: number, to: number, ordinal: number): number =>
+  POSTED + (ordinal * MAX_CPUS + from) * MAX_CPUS + to;
+
 /** Says in words what `id` is; a cell's own name is known to the machine only. */
 export function describeId(id: number, cpus: number): string {
+  if (id >= POSTED) {
+    const pair = (id - POSTED) % MAX_CPUS ** 2;
+    return `invalidation ${Math.floor((id - POSTED) / MAX_CPUS ** 2)} of CPU ${Math.floor(pair / MAX_CPUS)} for CPU ${pair % MAX_CPUS}`;
+  }
   if (id >= WORDS) return `word 0x${((id - WORDS) * 8).toString(16)}`;
   if (id >= FRAMES) return `frame 0x${(id - FRAMES).toString(16)}`;
   if (id >= STORES)
-    return `store ${Math.floor((id - STORES) / cpus)} of CPU ${(id - STORES) % cpus}`;
+    return `store ${Math.floor((id - STORES) / MAX_CPUS)} of CPU ${(id - STORES) % MAX_CPUS}`;
   if (id >= DYNAMIC)
     return `cell ${Math.floor((id - DYNAMIC) / cpus)} of CPU ${(id - DYNAMIC) % cpus}`;
   if (id >= NAMED) return `cell ${id - NAMED}`;

@@ -113,7 +113,13 @@ export {
   walk,
   type WalkStep,
 } from './pageTable.ts';
-export { call, type Context as InterruptContext, type ContextKind, newTask, type Task } from './stack.ts';
+export {
+  call,
+  type Context as InterruptContext,
+  type ContextKind,
+  newTask,
+  type Task,
+} from './stack.ts';
 export { type BufferedStore, StoreBuffer } from './storeBuffer.ts';
 export { everything, type Invalidation, wholePcid } from './tlb.ts';
 export type { TlbSizes } from './tlb/finite.ts';

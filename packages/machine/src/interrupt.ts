@@ -9,6 +9,16 @@ import { Hardware } from './footprint.ts';
 import { type Coroutine, MOVED, Op, type OpKind } from './op.ts';
 import { type ContextKind, enter } from './stack.ts';
 
+/** Whether `vector` is one. */
+export const isVector = (vector: number): boolean =>
+  Number.isInteger(vector) && vector >= 0 && vector <= 255;
+
+/** Throws UsageError ERR_INTERRUPT unless `vector` is one. */
+export function checkVector(vector: number): void {
+  if (!isVector(vector))
+    throw new UsageError('ERR_INTERRUPT', `a vector is an integer from 0 to 255, not ${vector}`);
+}
+
 /** Puts `body` on top of what `cpu` runs. Interrupts are off in an irq and in an NMI. */
 export function enterContext(
   cpu: Cpu,

@@ -3,12 +3,12 @@
  * what each would touch, and has one executed; nothing here decides which. The clock of sim, the
  * explorer of check and the trace matcher of whatif are such drivers.
  */
-import { drain, touchDrain } from './access.ts';
+import { drain, touchDrain, touchDrained } from './access.ts';
 import { Audit } from './audit.ts';
-import { type AxiomName, AXIOMS, type Axioms, axioms } from './axioms.ts';
+import { type Axioms, axioms } from './axioms.ts';
+import { applicable, touchApply } from './broadcast.ts';
 import { Cell, CellNumbers } from './cell.ts';
 import { Cpu, NMI_VECTOR } from './cpu.ts';
-import { MAX_CPUS } from './cpuList.ts';
 import { CpuMask } from './cpuMask.ts';
 import type { MaskCall } from './csd.ts';
 import { assert, UsageError } from './errors.ts';
@@ -16,14 +16,15 @@ import type { EnvironmentMove } from './environment.ts';
 import { describeOp, explain } from './explain.ts';
 import { Footprint, Hardware } from './footprint.ts';
 import { cpuId, type Nanoseconds } from './ids.ts';
-import { enterContext, HANDLER_END } from './interrupt.ts';
-import { MAX_FRAMES, PhysicalMemory } from './memory.ts';
+import { checkVector, enterContext, HANDLER_END } from './interrupt.ts';
+import { checkOptions } from './machineOptions.ts';
+import { PhysicalMemory } from './memory.ts';
 import { type Coroutine, MOVED } from './op.ts';
 import { advance, begin, newTask, type Task } from './stack.ts';
 import type { Tlb } from './tlb.ts';
 import { FiniteTlb, type TlbSizes } from './tlb/finite.ts';
 import { MayCachedTlb } from './tlb/mayCached.ts';
-import { Context, type TraceEvent, type TraceRecord } from './traceRecord.ts';
+import type { TraceEvent, TraceRecord } from './traceRecord.ts';
 import {
   type Transition,
   transition,
@@ -100,8 +101,8 @@ export class Machine {
 
   /** @throws UsageError ERR_MACHINE when the options make no machine. */
   constructor(options: MachineOptions) {
+    checkOptions(options);
     const { cpus, frames = 2 ** 20, environment = [] } = options;
-    checkOptions(options, frames, environment);
     this.count = cpus;
     this.model = options.model ?? 'tso';
     this.levels = options.levels ?? 4;
@@ -130,12 +131,16 @@ export class Machine {
 
   /** Makes a named location. Code may do so too: the cell's id is then its CPU's. */
   cell<T>(name: string, value: T): Cell<T> {
-    return new Cell(this.numbers.next(this.current?.id ?? null, 1), name, value, 0);
+    const place = this.numbers.next(this.current?.id ?? null, 1);
+    this.audit?.name(place.id, name);
+    return new Cell(place, name, value, 0);
   }
 
   /** Makes a set of CPUs that CPUs change bit by bit. */
   maskCell(name: string, members: Iterable<number> = []): Cell<CpuMask> {
     const place = this.numbers.next(this.current?.id ?? null, this.count);
+    for (let bit = 0; bit < this.count; bit++)
+      this.audit?.name(place.id + bit * place.stride, `${name}[${bit}]`);
     return new Cell(place, name, new CpuMask(this.count, members), this.count);
   }
 
@@ -144,8 +149,13 @@ export class Machine {
     return this.sink !== null;
   }
 
-  /** Installs what a CPU runs when it takes `vector`; 2 is the NMI. */
+  /**
+   * Installs what a CPU runs when it takes `vector`; 2 is the NMI.
+   *
+   * @throws UsageError ERR_INTERRUPT for a vector that is none.
+   */
   onInterrupt(vector: number, handler: Handler): void {
+    checkVector(vector);
     this.handlers.set(vector, handler);
   }
 
@@ -160,8 +170,8 @@ export class Machine {
   }
 
   /** Has CPU `id`, which must be idle, run `body` from now on, as a task called `name`. */
-  run<Who>(id: number, body: Coroutine<unknown>, name = `cpu${id}`, who?: Who): Task {
-    const task = newTask(name, who ?? null, body);
+  run(id: number, body: Coroutine<unknown>, name = `cpu${id}`, who: unknown = null): Task {
+    const task = newTask(name, who, body);
     const cpu = this.cpu(id);
     if (cpu.task.stack.length > 0)
       throw new UsageError('ERR_MACHINE', `CPU ${id} already runs ${cpu.task.name}`);
@@ -176,7 +186,7 @@ export class Machine {
     const cpu = this.current;
     assert(cpu !== null, 'a record is emitted by code that runs');
     const { id, task } = cpu;
-    const record = { time: this.time, cpu: id, task: task.who, context: contextBits(cpu), event };
+    const record = { time: this.time, cpu: id, task: task.who, context: cpu.contextBits, event };
     // The sink is the outside world: it may ask for the time (determinism.ts).
     this.current = null;
     this.sink(record);
@@ -203,7 +213,7 @@ export class Machine {
       into.push(transition(TransitionKind.step, cpu.id, way));
     if (!cpu.buffer.empty) into.push(transition(TransitionKind.drain, cpu.id));
     if (this.deliverable(cpu) !== null) into.push(transition(TransitionKind.deliver, cpu.id));
-    if (cpu.invalidations.length > 0) into.push(transition(TransitionKind.apply, cpu.id));
+    if (applicable(this, cpu)) into.push(transition(TransitionKind.apply, cpu.id));
     for (let index = 0; index < this.environment.length; index++)
       if (this.moveEnabled(index, cpu)) into.push(transition(TransitionKind.move, cpu.id, index));
   }
@@ -211,8 +221,13 @@ export class Machine {
   /** In how many ways the next Op of `cpu` can go now: 0 while it has to wait, or has none. */
   ways(cpu: Cpu): number {
     const { op } = cpu;
-    if (op === null || !op.kind.ready(this, cpu, op)) return 0;
-    return op.kind.ways === undefined ? 1 : op.kind.ways(this, cpu, op);
+    if (op === null) return 0;
+    try {
+      if (!op.kind.ready(this, cpu, op)) return 0;
+      return op.kind.ways === undefined ? 1 : op.kind.ways(this, cpu, op);
+    } catch (error) {
+      throw explain(cpu, error, op);
+    }
   }
 
   /** The vector that `cpu` could take now, or null. */
@@ -220,9 +235,8 @@ export class Machine {
     const { pending } = cpu;
     if (pending.length === 0 || cpu.frozen) return null;
     if (this.axioms.deliveryDrains && !cpu.drained) return null;
-    if (pending.at(-1) === NMI_VECTOR && !cpu.nmisMasked) return NMI_VECTOR;
-    const [highest] = pending;
-    return highest !== undefined && highest !== NMI_VECTOR && cpu.irqsOn ? highest : null;
+    if (!cpu.nmisMasked && pending.includes(NMI_VECTOR)) return NMI_VECTOR;
+    return cpu.irqsOn ? (pending.find((vector) => vector !== NMI_VECTOR) ?? null) : null;
   }
 
   private moveEnabled(index: number, cpu: Cpu): boolean {
@@ -240,26 +254,36 @@ export class Machine {
       case TransitionKind.step: {
         const { op } = cpu;
         assert(op !== null, `CPU ${cpu.id} has an Op`);
-        op.kind.touch(this, cpu, op, into, transitionArg(next));
+        try {
+          op.kind.touch(this, cpu, op, into, transitionArg(next));
+        } catch (error) {
+          throw explain(cpu, error, op);
+        }
         return;
       }
       case TransitionKind.drain:
         touchDrain(this, cpu, into);
         return;
       case TransitionKind.apply:
-        into.write(cpu.cell(Hardware.inbox));
-        into.write(cpu.invalidations[0]?.from.cell(Hardware.outstanding) ?? 0);
+        touchApply(this, cpu, into);
         cpu.tlb.touchInvalidate(cpu.root, into);
         return;
       case TransitionKind.deliver:
-      case TransitionKind.move:
-        into.write(cpu.cell(Hardware.stack));
-        into.write(cpu.cell(Hardware.irqFlag));
-        into.write(cpu.cell(Hardware.nmiMask));
         into.write(cpu.cell(Hardware.pending));
-        into.write(cpu.cell(Hardware.running));
-        if (this.axioms.deliveryDrains) into.read(cpu.cell(Hardware.bufferEmpty));
+        this.touchEntry(cpu, into);
+        return;
+      case TransitionKind.move:
+        this.touchEntry(cpu, into);
     }
+  }
+
+  /** Declares what taking an interrupt, an NMI or a VM exit rests on and changes. */
+  private touchEntry(cpu: Cpu, into: Footprint): void {
+    into.write(cpu.cell(Hardware.stack));
+    into.write(cpu.cell(Hardware.irqFlag));
+    into.write(cpu.cell(Hardware.nmiMask));
+    into.write(cpu.cell(Hardware.running));
+    if (this.axioms.deliveryDrains) touchDrained(cpu, into);
   }
 
   /** Makes `next`, which must be enabled, happen, and runs its CPU's code to the next Op. */
@@ -298,15 +322,15 @@ export class Machine {
     this.current = cpu;
     this.walked = 0;
     cpu.steps++;
-    let result: unknown;
     try {
       if (this.audit !== null) assert(op.kind.ready(this, cpu, op), 'an Op that runs is ready');
-      result = op.kind.execute(this, cpu, op, way);
+      const result = op.kind.execute(this, cpu, op, way);
+      // What follows is the code between two Ops. Only Ops declare what they touch.
+      if (result !== MOVED) advance(cpu, result, HANDLER_END);
     } catch (error) {
+      this.current = null;
       throw explain(cpu, error, op);
     }
-    // What follows is the code between two Ops. Only Ops declare what they touch.
-    if (result !== MOVED) advance(cpu, result, HANDLER_END);
     this.current = null;
   }
 
@@ -316,9 +340,7 @@ export class Machine {
     assert(vector !== null, `an interrupt can be taken on CPU ${cpu.id}`);
     cpu.accept(vector);
     const handler = this.handler(vector);
-    this.on(cpu, () =>
-      enterContext(cpu, vector === NMI_VECTOR ? 'nmi' : 'irq', vector, handler()),
-    );
+    this.on(cpu, () => enterContext(cpu, vector === NMI_VECTOR ? 'nmi' : 'irq', vector, handler()));
   }
 
   private move(cpu: Cpu, index: number): void {
@@ -333,8 +355,13 @@ export class Machine {
   /** Runs code of `cpu`. */
   on(cpu: Cpu, body: () => void): void {
     this.current = cpu;
-    body();
-    this.current = null;
+    try {
+      body();
+    } catch (error) {
+      throw explain(cpu, error, null);
+    } finally {
+      this.current = null;
+    }
   }
 
   /** Tells the driver that `cpus` wait for something that has just changed. */
@@ -361,33 +388,3 @@ export class Machine {
 }
 
 function* nothing(): Coroutine {}
-
-function checkOptions(
-  { cpus, axioms: changed = {} }: MachineOptions,
-  frames: number,
-  environment: readonly EnvironmentMove[],
-): void {
-  const bad = (what: string): UsageError => new UsageError('ERR_MACHINE', what);
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS)
-    throw bad(`a machine has 1 to ${MAX_CPUS} CPUs, not ${cpus}`);
-  if (!Number.isInteger(frames) || frames < 1 || frames > MAX_FRAMES)
-    throw bad(`a machine has 1 to ${MAX_FRAMES} page frames, not ${frames}`);
-  for (const name of Object.keys(changed))
-    if (AXIOMS[name as AxiomName] === undefined)
-      throw bad(`there is no axiom '${name}'; the axioms are ${Object.keys(AXIOMS).join(', ')}`);
-  for (const { name, cpu, times, kind, vector } of environment) {
-    if (!(cpu >= 0 && cpu < cpus)) throw bad(`'${name}' is for CPU ${cpu}, the CPUs are 0-${cpus - 1}`);
-    if (!Number.isInteger(times) || times < 0) throw bad(`'${name}' happens ${times} times`);
-    if (kind === 'irq' && vector === undefined) throw bad(`'${name}' is an irq without a vector`);
-  }
-}
-
-/** What TraceRecord.context says of `cpu`. */
-function contextBits(cpu: Cpu): number {
-  let bits = cpu.irqsOn ? 0 : Context.irqsOff;
-  for (const { kind } of cpu.task.contexts) {
-    if (kind === 'irq') bits |= Context.hardirq;
-    if (kind === 'nmi') bits |= Context.nmi;
-  }
-  return bits;
-}

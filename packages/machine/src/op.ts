@@ -109,9 +109,21 @@ const isPlaces = (value: unknown): value is Places =>
 
 function notePlace(failure: unknown): void {
   if (!isPlaces(failure)) return;
-  // Line 0 is the message, 1 this function, 2 Op.throw; 3 is the generator.
-  const line = new Error('place').stack?.split('\n')[3]?.trim();
-  failure.places.push(line === undefined ? '(unknown place)' : line.replace(/^at /, ''));
+  const places = placesIn(new Error('place').stack, 'throw');
+  failure.places.push(...(places.length === 0 ? ['(unknown place)'] : places));
+}
+
+/**
+ * The generators in a JavaScript stack, innermost first, down to where the driver came in: under the
+ * function of each stands the `method` of the generator object by which it was entered.
+ */
+export function placesIn(stack: string | undefined, method: 'next' | 'throw'): readonly string[] {
+  const lines = (stack ?? '').split('\n').map((line) => line.trim());
+  const end = lines.findIndex((line) => /^at (?:resumeTop|unwind) /.test(line));
+  const entered = new RegExp(`^at \\S*\\b${method} \\(<anonymous>\\)$`);
+  return lines
+    .filter((_line, index) => entered.test(lines[index + 1] ?? '') && (end === -1 || index < end))
+    .map((line) => line.replace(/^at /, ''));
 }
 
 /**

@@ -50,8 +50,7 @@ export const entryAt = (frame: number, va: number, level: number): number =>
   frame * PAGE_SIZE + 8 * tableIndex(va, level);
 
 /** Whether `pte`, of `level`, maps a page. */
-export const isLeaf = (pte: number, level: number): boolean =>
-  level === 1 || pteHas(pte, Pte.huge);
+export const isLeaf = (pte: number, level: number): boolean => level === 1 || pteHas(pte, Pte.huge);
 
 /** One entry on the way of a walk. */
 export interface WalkStep {

@@ -101,7 +101,8 @@ function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
       step = top.next(given);
     } catch (error) {
       stack.pop();
-      throw explain(cpu, error, null);
+      if (isCoroutine(top)) throw explain(cpu, error, null);
+      throw explain(cpu, calledSomethingElse(top), null, []);
     }
     if (step.done === true) {
       stack.pop();
@@ -113,8 +114,9 @@ function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
       top = stack[stack.length - 1];
       continue;
     }
-    const op: unknown = step.value;
-    if (!(op instanceof Op)) throw explain(cpu, yieldedSomethingElse(op), null);
+    // An Op that was handed out by yield* is its own iterator result.
+    const op: unknown = step;
+    if (!(op instanceof Op)) throw explain(cpu, yieldedSomethingElse(step.value), null, UNKNOWN);
     if (op.kind !== CALL) {
       cpu.op = op;
       return;
@@ -127,10 +129,30 @@ function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
   cpu.op = null;
 }
 
+/** A coroutine at a plain yield cannot be asked where it is. */
+const UNKNOWN = ['(at a plain yield, in what the next line calls)'];
+
 function yieldedSomethingElse(what: unknown): UsageError {
-  const shown = typeof what === 'object' && what !== null ? what.constructor?.name : String(what);
   return new UsageError(
     'ERR_COROUTINE',
-    `a coroutine yielded ${shown}, which is not an Op: write yield* op, or yield* call(coroutine)`,
+    what instanceof Op
+      ? `a coroutine yielded the Op ${what.kind.name} by plain yield: write yield* op`
+      : `a coroutine yielded ${whatIs(what)}, which is not an Op: write yield* op, or yield* call(coroutine)`,
   );
+}
+
+const calledSomethingElse = (what: unknown): UsageError =>
+  new UsageError(
+    'ERR_COROUTINE',
+    `${whatIs(what)} was to run, which is not a coroutine: write call(fn(...)), not call(fn)`,
+  );
+
+const isCoroutine = (what: unknown): boolean =>
+  typeof what === 'object' && what !== null && 'next' in what && typeof what.next === 'function';
+
+/** What a thing is, in messages. */
+function whatIs(what: unknown): string {
+  if (typeof what === 'function') return `the function ${what.name}`;
+  if (typeof what !== 'object' || what === null) return `the ${typeof what} ${String(what)}`;
+  return Object.prototype.toString.call(what);
 }

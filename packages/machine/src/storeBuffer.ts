@@ -13,6 +13,8 @@ export interface BufferedStore {
   readonly value: unknown;
   /** How many stores of this CPU came before it. */
   readonly ordinal: number;
+  /** Whether it went through a translation. */
+  readonly translated: boolean;
 }
 
 /** Oldest first. */
@@ -20,6 +22,10 @@ export class StoreBuffer {
   private entries: BufferedStore[] = [];
   private head = 0;
   private stored = 0;
+  /** The ordinal of the last store to a word of memory that has left; -1 if none has. */
+  lastWord = -1;
+  /** The same for stores that went through a translation. */
+  lastTranslated = -1;
 
   get empty(): boolean {
     return this.head === this.entries.length;
@@ -34,8 +40,8 @@ export class StoreBuffer {
     return this.stored;
   }
 
-  push(cell: Cell | null, at: number, value: unknown): void {
-    this.entries.push({ cell, at, value, ordinal: this.stored++ });
+  push(cell: Cell | null, at: number, value: unknown, translated: boolean): void {
+    this.entries.push({ cell, at, value, ordinal: this.stored++, translated });
   }
 
   /** The store that reaches memory next. */
@@ -47,6 +53,8 @@ export class StoreBuffer {
 
   shift(): BufferedStore {
     const entry = this.oldest;
+    if (entry.cell === null) this.lastWord = entry.ordinal;
+    if (entry.translated) this.lastTranslated = entry.ordinal;
     this.head++;
     if (this.head === this.entries.length) {
       this.entries.length = 0;

@@ -53,6 +53,8 @@ export interface Tlb {
   touchInvalidate(root: number | null, into: Footprint): void;
   /** The word at `at` of a page frame has changed in memory. */
   wordChanged(at: number, value: number): void;
+  /** Declares `wordChanged`. */
+  touchWord(at: number, value: number, into: Footprint): void;
   /** Whether this CPU might walk through page frame `frame` now. */
   walksThrough(frame: number): boolean;
   /**

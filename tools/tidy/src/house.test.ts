@@ -90,7 +90,7 @@ test.each(Object.keys(HEADINGS))('every name that %s explains is explained once'
     namesOf({ path, text: mustRead(path) }, type),
   );
   const heading = HEADINGS[document] ?? /never/g;
-  expect(
-    show(checkNames(names, { path: document, text: mustRead(document) }, heading)),
-  ).toEqual([]);
+  expect(show(checkNames(names, { path: document, text: mustRead(document) }, heading))).toEqual(
+    [],
+  );
 });

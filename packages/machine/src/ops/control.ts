@@ -32,8 +32,8 @@ export const WAIT: OpKind = {
     }
     return true;
   },
-  touch: (machine, cpu, { operand }, into) => {
-    for (const cell of (operand as Wait).cells) touchLoad(machine, cpu, into, cell, -1);
+  touch: (_machine, cpu, { operand }, into) => {
+    for (const cell of (operand as Wait).cells) touchLoad(cpu, into, cell, -1);
   },
   execute: (machine, cpu, { operand }) => {
     const { cells } = operand as Wait;
@@ -53,7 +53,8 @@ export const waitUntil = <T>(cell: Cell<T>, until: (value: T) => boolean): Op<T>
 export const waitForAll = <T>(
   cells: readonly Cell<T>[],
   until: (value: T, index: number) => boolean,
-): Op<void> => new Op<void>(WAIT, null, -1, { cells, until: until as Wait['until'] } satisfies Wait);
+): Op<void> =>
+  new Op<void>(WAIT, null, -1, { cells, until: until as Wait['until'] } satisfies Wait);
 
 /** A choice among `ways`; `rates` are the chances that a clock gives them. */
 export interface Choice {
@@ -94,9 +95,12 @@ export const choiceOf = (op: Op): Choice | null =>
 function switchCpu(machine: Machine, cpu: Cpu, next: Task): void {
   const previous = cpu.task;
   if (next === previous) return advance(cpu, previous, HANDLER_END);
-  for (const other of machine.cpus)
-    if (other.task === next && next.stack.length > 0)
+  for (const other of machine.cpus) {
+    if (machine.audit !== null) machine.audit.read(other.cell(Hardware.task));
+    if (other.task === next)
       throw new UsageError('ERR_COROUTINE', `task ${next.name} already runs on CPU ${other.id}`);
+  }
+  if (machine.audit !== null) machine.audit.write(cpu.cell(Hardware.task));
   previous.op = cpu.op;
   cpu.task = next;
   cpu.op = next.op;
@@ -111,7 +115,8 @@ const SWITCH: OpKind = {
   ready: always,
   touch: (machine, cpu, _op, into) => {
     into.write(cpu.cell(Hardware.stack));
-    for (const other of machine.cpus) into.read(other.cell(Hardware.stack));
+    into.write(cpu.cell(Hardware.task));
+    for (const other of machine.cpus) into.read(other.cell(Hardware.task));
   },
   execute: (machine, cpu, { operand }) => {
     const next = operand as Task;

@@ -3,9 +3,8 @@
  */
 import { drained, touchDrained } from '../access.ts';
 import type { CpuMask } from '../cpuMask.ts';
-import { UsageError } from '../errors.ts';
 import { Hardware } from '../footprint.ts';
-import { INTERRUPT_RETURN, type Wakeable } from '../interrupt.ts';
+import { checkVector, INTERRUPT_RETURN, type Wakeable } from '../interrupt.ts';
 import { always, Op, type OpKind } from '../op.ts';
 
 /** Writes the interrupt flag; gives what it was. */
@@ -23,16 +22,16 @@ const IRQ_FLAG: OpKind = {
 const irqFlag = <T>(on: boolean): Op<T> => new Op<T>(IRQ_FLAG, null, -1, on);
 
 /** local_irq_disable. */
-export const localIrqDisable = (): Op<unknown> => irqFlag(false);
+export const localIrqDisable = (): Op => irqFlag(false);
 
 /** local_irq_enable. What is pending is taken at the next boundary between instructions. */
-export const localIrqEnable = (): Op<unknown> => irqFlag(true);
+export const localIrqEnable = (): Op => irqFlag(true);
 
 /** local_irq_save: gives the flag to hand to `localIrqRestore`. */
 export const localIrqSave = (): Op<boolean> => irqFlag(false);
 
 /** local_irq_restore. */
-export const localIrqRestore = (flag: boolean): Op<unknown> => irqFlag(flag);
+export const localIrqRestore = (flag: boolean): Op => irqFlag(flag);
 
 /** Whom an interrupt goes to, and which. */
 interface Posting {
@@ -65,8 +64,7 @@ const SEND_IPI: OpKind = {
  * @throws UsageError ERR_INTERRUPT for a vector that is none, or that nothing answers.
  */
 export function sendIpi(targets: CpuMask, vector: number): Op<void> {
-  if (!Number.isInteger(vector) || vector < 0 || vector > 255)
-    throw new UsageError('ERR_INTERRUPT', `a vector is an integer from 0 to 255, not ${vector}`);
+  checkVector(vector);
   return new Op<void>(SEND_IPI, null, -1, { targets, vector } satisfies Posting);
 }
 

@@ -19,7 +19,7 @@ import {
 } from '../access.ts';
 import { bitId, type Cell } from '../cell.ts';
 import type { CpuMask } from '../cpuMask.ts';
-import type { Footprint } from '../footprint.ts';
+import { UsageError } from '../errors.ts';
 import type { PhysAddr } from '../ids.ts';
 import type { Machine } from '../machine.ts';
 import { always, NOTHING, Op, type OpKind, touchesNothing } from '../op.ts';
@@ -28,7 +28,7 @@ import { always, NOTHING, Op, type OpKind, touchesNothing } from '../op.ts';
 export const LOAD: OpKind = {
   name: 'load',
   ready: always,
-  touch: (machine, cpu, { cell, at }, into) => touchLoad(machine, cpu, into, cell, at),
+  touch: (_machine, cpu, { cell, at }, into) => touchLoad(cpu, into, cell, at),
   execute: (machine, cpu, { cell, at }) => load(machine, cpu, cell, at),
 };
 
@@ -36,7 +36,8 @@ export const LOAD: OpKind = {
 export const STORE: OpKind = {
   name: 'store',
   ready: always,
-  touch: (machine, cpu, { cell, at }, into) => touchStore(machine, cpu, into, cell, at),
+  touch: (machine, cpu, { cell, at, operand }, into) =>
+    touchStore(machine, cpu, into, cell, at, operand),
   execute: (machine, cpu, { cell, at, operand }) => store(machine, cpu, cell, at, operand),
 };
 
@@ -53,7 +54,8 @@ export const LOCKED: OpKind = {
     touchDrained(cpu, into);
     touchRead(into, cell, at);
     const old = cell === null ? machine.physical.read(at) : cell.value;
-    if ((operand as Update)(old) !== old) touchWrite(machine, into, cell, at);
+    const value = (operand as Update)(old);
+    if (value !== old) touchWrite(machine, into, cell, at, value);
   },
   execute: (machine, _cpu, { cell, at, operand }) => {
     const old = readMemory(machine, cell, at);
@@ -166,23 +168,24 @@ const TEST_BIT: OpKind = {
   ready: always,
   touch: (_machine, _cpu, { cell, operand }, into) =>
     into.read(bitId(bits(cell), operand as number)),
-  execute: (_machine, _cpu, { cell, operand }) => bits(cell).value.has(operand as number),
+  execute: (machine, _cpu, { cell, operand }) => {
+    if (machine.audit !== null) machine.audit.read(bitId(bits(cell), operand as number));
+    return bits(cell).value.has(operand as number);
+  },
 };
-
-function touchMask(cell: Cell | null, into: Footprint): void {
-  const mask = bits(cell);
-  for (let bit = 0; bit < mask.bits; bit++) into.read(bitId(mask, bit));
-}
 
 const READ_MASK: OpKind = {
   name: 'readMask',
   ready: always,
-  touch: (_machine, _cpu, { cell }, into) => touchMask(cell, into),
-  execute: (_machine, _cpu, { cell }) => bits(cell).value.copy(),
+  touch: (_machine, _cpu, { cell }, into) => touchRead(into, cell, -1),
+  execute: (machine, _cpu, { cell }) => readMemory(machine, cell, -1),
 };
 
-const maskOp = <T>(kind: OpKind, mask: Cell<CpuMask>, bit: number): Op<T> =>
-  new Op<T>(kind, mask, -1, bit);
+function maskOp<T>(kind: OpKind, mask: Cell<CpuMask>, bit: number): Op<T> {
+  if (!(bit >= 0 && bit < mask.bits))
+    throw new UsageError('ERR_CPU_RANGE', `${mask.name} has no bit ${bit}, but ${mask.bits} bits`);
+  return new Op<T>(kind, mask, -1, bit);
+}
 
 /** cpumask_set_cpu. */
 export const setBit = (mask: Cell<CpuMask>, bit: number): Op<void> => maskOp(SET_BIT, mask, bit);

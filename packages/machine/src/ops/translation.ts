@@ -5,7 +5,7 @@
 import { drained, load, store, touchDrained, touchLoad, touchStore } from '../access.ts';
 import type { Cpu } from '../cpu.ts';
 import { UsageError } from '../errors.ts';
-import { type Footprint, Hardware } from '../footprint.ts';
+import { type Footprint, Hardware, postedId, storeId } from '../footprint.ts';
 import type { Pfn, VirtAddr } from '../ids.ts';
 import type { Machine } from '../machine.ts';
 import { PAGE_SIZE } from '../memory.ts';
@@ -26,7 +26,7 @@ interface UserAccess extends Access {
 /** Whether a walk may go on: see axiom walkWaitsForStores. */
 function walkable(machine: Machine, cpu: Cpu): boolean {
   if (!machine.axioms.walkWaitsForStores) return true;
-  return cpu.drained || !cpu.buffer.some(({ cell }) => cell === null);
+  return !cpu.buffer.some(({ cell }) => cell === null);
 }
 
 /**
@@ -51,10 +51,11 @@ const ACCESS: OpKind = {
   ways: (_machine, cpu, { operand }) => cpu.tlb.ways(operand as UserAccess),
   touch: (machine, cpu, { operand }, into, way) => {
     const access = operand as UserAccess;
-    if (machine.axioms.walkWaitsForStores) touchDrained(cpu, into);
+    if (machine.axioms.walkWaitsForStores && cpu.buffer.lastWord !== -1)
+      into.read(storeId(cpu.id, cpu.buffer.lastWord));
     cpu.tlb.touch(access, way, into, (at) => {
-      if (access.value === null) touchLoad(machine, cpu, into, null, at);
-      else if (access.value !== undefined) touchStore(machine, cpu, into, null, at);
+      if (access.value === null) touchLoad(cpu, into, null, at);
+      else if (access.value !== undefined) touchStore(machine, cpu, into, null, at, access.value);
     });
   },
   execute: (machine, cpu, op, way) => {
@@ -68,7 +69,7 @@ const ACCESS: OpKind = {
     // addresses of one frame are one location.
     if (access.value === undefined) return translation.at;
     if (access.value === null) return load(machine, cpu, null, translation.at);
-    store(machine, cpu, null, translation.at, access.value);
+    store(machine, cpu, null, translation.at, access.value, true);
     return undefined;
   },
 };
@@ -180,11 +181,13 @@ const broadcasts = (name: string): OpKind => ({
   name,
   ready: () => true,
   touch: (machine, cpu, _op, into) => {
-    into.write(cpu.cell(Hardware.outstanding));
-    for (const target of machine.cpus) into.write(target.cell(Hardware.inbox));
+    for (const target of machine.cpus) {
+      into.write(target.cell(Hardware.inbox));
+      into.write(postedId(cpu.id, target.id, cpu.broadcastCount));
+    }
   },
   execute: (machine, cpu, { operand }) => {
-    for (const target of machine.cpus) target.post(cpu, operand as Invalidation);
+    cpu.broadcast(machine.cpus, operand as Invalidation);
     machine.onBroadcast?.(cpu.id);
   },
 });
@@ -193,8 +196,10 @@ const broadcasts = (name: string): OpKind => ({
 const awaitsBroadcasts = (name: string, fences: boolean): OpKind => ({
   name,
   ready: (_machine, cpu) => cpu.outstanding === 0 && (!fences || cpu.drained),
-  touch: (_machine, cpu, _op, into) => {
-    into.read(cpu.cell(Hardware.outstanding));
+  touch: (machine, cpu, _op, into) => {
+    // Each CPU applies them in order, so the last one is the one to wait for.
+    const last = cpu.broadcastCount - 1;
+    if (last >= 0) for (const target of machine.cpus) into.read(postedId(cpu.id, target.id, last));
     if (fences) touchDrained(cpu, into);
   },
   execute: () => undefined,
@@ -232,7 +237,9 @@ const FRAME_USERS: OpKind = {
   },
   execute: (machine, _cpu, { operand }) =>
     machine.cpus
-      .filter(({ tlb }) => tlb.walksThrough(operand as number) || tlb.translatesTo(operand as number))
+      .filter(
+        ({ tlb }) => tlb.walksThrough(operand as number) || tlb.translatesTo(operand as number),
+      )
       .map(({ id }) => id),
 };
 

@@ -7,7 +7,7 @@
  * first in, first out. Dropping a whole PCID is one step, as for hardware; the entries' slots are
  * free again once they come round.
  */
-import { touchRead, touchWrite, writeMemory } from '../access.ts';
+import { readMemory, touchRead, touchWrite, writeMemory } from '../access.ts';
 import type { Cpu } from '../cpu.ts';
 import { type Footprint, Hardware } from '../footprint.ts';
 import type { Machine } from '../machine.ts';
@@ -102,7 +102,11 @@ export class FiniteTlb implements Tlb {
   translate(access: Access): Translation | null {
     this.cpu.audit?.write(this.cpu.cell(Hardware.tlb));
     const hit = this.lookup(access.va);
-    if (hit !== null && allows(hit.flags, access) && (!access.write || pteHas(hit.flags, Pte.dirty)))
+    if (
+      hit !== null &&
+      allows(hit.flags, access) &&
+      (!access.write || pteHas(hit.flags, Pte.dirty))
+    )
       return { at: physical(hit, access.va), walked: 0 };
     return this.walk(access);
   }
@@ -110,13 +114,18 @@ export class FiniteTlb implements Tlb {
   touch(access: Access, _way: number, into: Footprint, data: (at: number) => void): void {
     into.write(this.cpu.cell(Hardware.tlb));
     const hit = this.lookup(access.va);
-    if (hit !== null && allows(hit.flags, access) && (!access.write || pteHas(hit.flags, Pte.dirty)))
+    if (
+      hit !== null &&
+      allows(hit.flags, access) &&
+      (!access.write || pteHas(hit.flags, Pte.dirty))
+    )
       return data(physical(hit, access.va));
     this.visit(access.va, (at, pte, level) => {
       touchRead(into, null, at);
-      touchWrite(this.machine, into, null, at);
-      if (pteHas(pte, Pte.present) && isLeaf(pte, level))
-        data(ptePfn(pte) * PAGE_SIZE + offset(access.va, level));
+      if (!pteHas(pte, Pte.present)) return;
+      const marked = mark(pte, level, access);
+      if (marked !== pte) touchWrite(this.machine, into, null, at, marked);
+      if (isLeaf(pte, level)) data(ptePfn(pte) * PAGE_SIZE + offset(access.va, level));
     });
   }
 
@@ -145,7 +154,12 @@ export class FiniteTlb implements Tlb {
     // What is cached stays as it is until it is invalidated: that is the point of all this.
   }
 
+  touchWord(): void {
+    // Nothing changes, so there is nothing to declare.
+  }
+
   walksThrough(frame: number): boolean {
+    this.cpu.audit?.read(this.cpu.cell(Hardware.tlb));
     const { root } = this.cpu;
     if (root === frame) return true;
     const { uppers } = this.context();
@@ -153,6 +167,7 @@ export class FiniteTlb implements Tlb {
   }
 
   translatesTo(frame: number): boolean {
+    this.cpu.audit?.read(this.cpu.cell(Hardware.tlb));
     const inside = ({ target, level }: Entry): boolean =>
       frame >= target && frame < target + levelSize(level) / PAGE_SIZE;
     return [this.context(), this.globals].some(({ leaves }) =>
@@ -181,7 +196,7 @@ export class FiniteTlb implements Tlb {
     let table = upper?.target ?? root;
     for (let level = upper === null ? this.machine.levels : upper.level - 1; level >= 1; level--) {
       const at = entryAt(table, va, level);
-      const pte = this.machine.physical.read(at);
+      const pte = readMemory(this.machine, null, at) as number;
       each(at, pte, level);
       if (!pteHas(pte, Pte.present)) return false;
       if (isLeaf(pte, level)) return true;
@@ -191,7 +206,7 @@ export class FiniteTlb implements Tlb {
   }
 
   private walk(access: Access): Translation | null {
-    const { va, write } = access;
+    const { va } = access;
     const upper = find(this.context().uppers, va, 2);
     let flags = upper?.flags ?? Pte.write | Pte.user;
     let walked = 0;
@@ -204,8 +219,7 @@ export class FiniteTlb implements Tlb {
       const leaf = isLeaf(pte, level);
       denied = leaf && !allows(flags, access);
       if (denied) return;
-      const bits = Pte.accessed | (leaf && write ? Pte.dirty : 0);
-      const marked = pte + bits - (pte & bits);
+      const marked = mark(pte, level, access);
       if (marked !== pte) writeMemory(this.machine, null, at, marked);
       const target = ptePfn(pte);
       this.insert({
@@ -239,6 +253,12 @@ const offset = (va: number, level: number): number => {
   const size = levelSize(level);
   return va - Math.floor(va / size) * size;
 };
+
+/** `pte` with the bits set that the walker sets for `access`. */
+function mark(pte: number, level: number, { write }: Access): number {
+  const bits = Pte.accessed | (write && isLeaf(pte, level) ? Pte.dirty : 0);
+  return pte + bits - (pte & bits);
+}
 
 const physical = (entry: Entry, va: number): number =>
   entry.target * PAGE_SIZE + offset(va, entry.level);

@@ -10,9 +10,11 @@
  * An access may go through any entry of the set, or fault if some walk finds an entry missing. The
  * set is a cell (`Hardware.tlb`): a store to a table is a write of it.
  *
- * Not modelled: accessed bits of upper entries; that a speculative walk sets accessed bits.
+ * Not modelled: accessed bits of upper entries; that a speculative walk sets accessed bits; that an
+ * access by a cached entry may leave an accessed bit clear that software has cleared; that without
+ * shadow stacks a processor may set the dirty bit of an entry which has just become read-only.
  */
-import { touchRead, touchWrite, writeMemory } from '../access.ts';
+import { readMemory, touchRead, touchWrite, writeMemory } from '../access.ts';
 import type { Cpu } from '../cpu.ts';
 import { type Footprint, frameId, Hardware } from '../footprint.ts';
 import type { Machine } from '../machine.ts';
@@ -93,8 +95,8 @@ export class MayCachedTlb implements Tlb {
       return this.touchInvalidate(this.cpu.root, into);
     into.read(this.cpu.cell(Hardware.tlb));
     this.touchTables(into);
-    if (this.marked(access, choice) !== null)
-      touchWrite(this.machine, into, null, choice.from);
+    const marked = this.marked(access, choice);
+    if (marked !== null) touchWrite(this.machine, into, null, choice.from, marked);
     data(choice.target * PAGE_SIZE + (access.va - choice.va));
   }
 
@@ -133,11 +135,24 @@ export class MayCachedTlb implements Tlb {
     for (const table of tables) this.seen(table, at, value);
   }
 
+  touchWord(at: number, value: number, into: Footprint): void {
+    const frame = Math.floor(at / PAGE_SIZE);
+    for (const { frame: walked, level } of this.tables()) {
+      if (walked !== frame) continue;
+      into.write(this.cpu.cell(Hardware.tlb));
+      // With a new upper entry, all that the tables below it hold comes into the set.
+      if (pteHas(value, Pte.present) && !isLeaf(value, level))
+        touchReachable(this.machine, ptePfn(value), level - 1, into);
+    }
+  }
+
   walksThrough(frame: number): boolean {
+    this.noteRead();
     return this.tables().some((table) => table.frame === frame);
   }
 
   translatesTo(frame: number): boolean {
+    this.noteRead();
     const inside = ({ leaf, target, level }: MayCachedEntry): boolean =>
       leaf && frame >= target && frame < target + levelSize(level) / PAGE_SIZE;
     return this.entries.some(inside);
@@ -163,6 +178,7 @@ export class MayCachedTlb implements Tlb {
   }
 
   private growFrom(table: Table): void {
+    this.cpu.audit?.read(frameId(table.frame));
     const frame = this.machine.physical.frame(table.frame);
     if (frame === null) return;
     for (const index of frame.used)
@@ -213,6 +229,7 @@ export class MayCachedTlb implements Tlb {
       else if (!write || pteHas(entry.flags, Pte.dirty) || this.isWritable(entry)) ways.push(entry);
     }
     for (const table of this.tables()) {
+      this.cpu.audit?.read(frameId(table.frame));
       const inside = table.level === levels || covers({ ...table, level: table.level + 1 }, va);
       if (inside && !pteHas(physical.read(entryAt(table.frame, va, table.level)), Pte.present))
         fault = true;
@@ -224,7 +241,7 @@ export class MayCachedTlb implements Tlb {
 
   /** Whether the entry in memory still leads where `entry` does, for writing. */
   private isWritable(entry: MayCachedEntry): boolean {
-    const now = this.machine.physical.read(entry.from);
+    const now = readMemory(this.machine, null, entry.from) as number;
     return sameTarget(now, entry) && pteHas(now, Pte.write);
   }
 
@@ -255,7 +272,8 @@ export class MayCachedTlb implements Tlb {
     for (const [pcid, entries] of this.byPcid)
       for (const { leaf, target, level } of entries)
         // Under another PCID, tables may have been linked below it that are not in the set yet.
-        if (!leaf) touchReachable(this.machine, target, pcid === this.cpu.pcid ? 1 : level - 1, into);
+        if (!leaf)
+          touchReachable(this.machine, target, pcid === this.cpu.pcid ? 1 : level - 1, into);
     if (root !== null) touchReachable(this.machine, root, this.machine.levels, into);
   }
 
@@ -282,7 +300,8 @@ function touchReachable(machine: Machine, frame: number, level: number, into: Fo
 function firstAddress(table: Table, index: number, levels: number): number {
   const size = levelSize(table.level);
   // The upper half of the root is the upper half of the canonical addresses, the negative ones.
-  const signed = table.level === levels && index >= WORDS_PER_FRAME / 2 ? index - WORDS_PER_FRAME : index;
+  const signed =
+    table.level === levels && index >= WORDS_PER_FRAME / 2 ? index - WORDS_PER_FRAME : index;
   return table.va + signed * size;
 }
 
