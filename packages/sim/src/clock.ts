@@ -3,12 +3,14 @@
  * takes effect at its end, and the CPU whose next event is earliest goes first, at equal times the
  * one with the lower number. So a run is a function of the machine, the costs and the seed.
  *
- * An interrupt is taken at the first boundary between Ops at or after its arrival; user computation,
- * an idle loop and a wait are interrupted where they are and go on afterwards. A wait ends when the
- * store that ends it becomes visible. Broadcast invalidations are applied when they are sent, and
- * `tlbsync` pays for the waiting.
+ * An interrupt is taken at the first boundary between Ops at or after its arrival, once the stores
+ * before are visible; user computation, an idle loop and a wait are interrupted where they are and
+ * go on afterwards. A wait ends when the store that ends it becomes visible; if at its end another
+ * store has undone that, it goes on. Broadcast invalidations are applied when they are sent, and
+ * `tlbsync` pays for the waiting. What an access walks is known once it has happened: the time is
+ * added after it.
  *
- * Not modelled: that CPUs share execution units and memory bandwidth.
+ * Not modelled: that CPUs share execution units and memory bandwidth, and queue for a cache line.
  */
 import FlatQueue from 'flatqueue';
 import {
@@ -18,47 +20,26 @@ import {
   computesFor,
   type Cpu,
   guardDeterminism,
+  type LeafFunction,
   type Machine,
   type MaskCall,
   MAX_CPUS,
   nanoseconds,
   type Op,
-  type OpKind,
   transition,
   TransitionKind,
   UsageError,
   waitsFor,
 } from '@shootdown/machine';
-import { costOf, type CostTable, costTable, type EXTRAS } from './costs.ts';
-import { maskCall, type Partners } from './maskCall.ts';
-import { orderRecords, type RecordOrder } from './records.ts';
+import { Charges } from './charges.ts';
+import { checkOptions, type ClockOptions } from './clockOptions.ts';
+import { DEFAULT_COSTS } from './costs.ts';
+import { type CallCosts, maskCall, type Partners } from './maskCall.ts';
+import { decide, fetchesAgain } from './planning.ts';
 import { random, type Random } from './random.ts';
+import { orderRecords, type RecordOrder } from './records.ts';
 import { stuckError } from './stuck.ts';
 import { NEVER, Next, Timeline } from './timeline.ts';
-
-/** Something the environment does at a given time: `move` indexes `Machine.environment`. */
-export interface PlannedMove {
-  readonly atNs: number;
-  readonly move: number;
-}
-
-/** How to run. */
-export interface ClockOptions {
-  /** Changes to the default costs. */
-  readonly costs?: CostTable | undefined;
-  /** For choices. Default 1. */
-  readonly seed?: number | undefined;
-  /** CPUs per socket: further ones are far. Default: all in one socket. */
-  readonly cpusPerSocket?: number | undefined;
-  /** The chance, 0 to 1, that a `mayFail` of that name fails. Default 0. */
-  readonly failures?: Readonly<Record<string, number>> | undefined;
-  /** When the environment moves. Default never. */
-  readonly plan?: readonly PlannedMove[] | undefined;
-  /** Stops at this time. Default: when nothing is left to do. */
-  readonly untilNs?: number | undefined;
-  /** Whether whole-mask calls may be done at once (maskCall.ts). Default true. */
-  readonly batch?: boolean | undefined;
-}
 
 /** How it went. */
 export interface ClockRun {
@@ -86,51 +67,41 @@ export interface DoneAtOnce {
 /** The clock of one machine. */
 export class Clock {
   readonly machine: Machine;
+  readonly charges: Charges;
   readonly lines: readonly Timeline[];
-  interrupts: number = 0;
-  private readonly table: CostTable;
-  private readonly failures: Readonly<Record<string, number>>;
   /** When the run stops. */
   readonly until: number;
+  /** What calls of a function cost that were done at once. */
+  readonly callCosts: WeakMap<LeafFunction, CallCosts | null> = new WeakMap();
+  private readonly failures: Readonly<Record<string, number>>;
   private readonly random: Random;
   private readonly queue: FlatQueue = new FlatQueue();
-  private readonly kinds = new Map<OpKind, { readonly ns: number; readonly line: boolean }>();
-  /** CPUs whose wait looks at something that is no cell: they are asked again after every event. */
+  /** CPUs at an Op that only its own package knows: they are asked again after every event. */
   private readonly pollers = new Set<Timeline>();
   private readonly parties = new Map<CallQueues, Partners[]>();
+  private readonly order: RecordOrder | null;
   private broadcast = false;
   private ops = 0;
+  private interrupts = 0;
   private now = 0;
   private latest = 0;
-  private readonly order: RecordOrder | null;
-  private readonly extra: Readonly<Record<(typeof EXTRAS)[number], number>>;
 
+  /** @throws UsageError ERR_OPTION, ERR_COST */
   constructor(machine: Machine, options: ClockOptions = {}) {
+    checkOptions(machine, options);
     this.machine = machine;
-    this.table = costTable(options.costs);
-    const perSocket = options.cpusPerSocket ?? MAX_CPUS;
+    this.charges = new Charges(options.costs, options.cpusPerSocket);
     this.failures = options.failures ?? {};
     this.until = options.untilNs ?? MAX_TIME;
     this.random = random(options.seed ?? 1);
-    this.extra = {
-      storeDrain: this.ns('storeDrain'),
-      line: this.ns('line'),
-      lineFar: this.ns('lineFar'),
-      walkStep: this.ns('walkStep'),
-      ipiFlight: this.ns('ipiFlight'),
-      ipiFlightFar: this.ns('ipiFlightFar'),
-      irqEntry: this.ns('irqEntry'),
-      vmExit: this.ns('vmExit'),
-    };
-    this.lines = machine.cpus.map((cpu) => new Timeline(cpu, Math.floor(cpu.id / perSocket)));
+    const left = new Map<Op, number>();
+    this.lines = machine.cpus.map((cpu) => new Timeline(cpu, left));
     for (const planned of (options.plan ?? []).toSorted((a, b) => a.atNs - b.atNs)) {
       const move = machine.environment[planned.move];
-      if (move === undefined)
-        throw new UsageError('ERR_OPTION', `the plan names move ${planned.move}, which is none`);
-      this.line(move.cpu).plan.push(planned);
+      if (move !== undefined) this.line(move.cpu).plan.push({ ...planned, kind: move.kind });
     }
     machine.onWake = (cpus) => {
-      for (const cpu of [...cpus]) this.wake(this.line(cpu));
+      for (const cpu of Array.from(cpus)) this.wake(this.line(cpu));
     };
     machine.onPosted = (from, to, vector) => this.posted(from, to, vector);
     machine.onBroadcast = () => {
@@ -140,24 +111,8 @@ export class Clock {
     if (options.batch !== false) machine.onMaskCall = (from, whole) => this.atOnce(from, whole);
   }
 
-  /** Cost of `name`, ns. */
-  ns(name: string): number {
-    return costOf(this.table, name).ns;
-  }
-
-  /** What a cache line costs that CPU `from` touched last and `to` needs. */
-  transfer(from: number, to: number): number {
-    if (from === to || from === -1) return 0;
-    return this.far(from, to) ? this.extra.lineFar : this.extra.line;
-  }
-
-  /** How long an interrupt takes from `from` to `to`. */
-  flight(from: number, to: number): number {
-    return this.far(from, to) ? this.extra.ipiFlightFar : this.extra.ipiFlight;
-  }
-
-  private far(a: number, b: number): boolean {
-    return this.line(a).socket !== this.line(b).socket;
+  line(cpu: number): Timeline {
+    return this.lines[cpu] as Timeline;
   }
 
   /** The CPUs that `from` has called by `calls`. */
@@ -170,28 +125,31 @@ export class Clock {
     return (byCaller[from] ??= { known: [], called: [] });
   }
 
-  line(cpu: number): Timeline {
-    return this.lines[cpu] as Timeline;
+  /** Nothing is queued for an earlier time. The CPU whose event happens now is not in the queue. */
+  get nextEventAt(): number {
+    return Math.floor(this.head() / MAX_CPUS);
   }
 
-  /** When the earliest event is that is queued; `NEVER` if none. */
-  get nextEventAt(): number {
-    const key = this.queue.peekValue();
-    return key === undefined ? NEVER : Math.floor(key / MAX_CPUS);
+  /** Whether some CPU has to be asked again after every event. */
+  get polls(): boolean {
+    return this.pollers.size > 0;
   }
 
   /** Runs until nothing is left to do, or `untilNs`. */
   run(): ClockRun {
     return guardDeterminism(this.machine, () => {
-      for (const line of this.lines) this.plan(line);
-      const ended = this.loop();
-      if (ended) {
-        const stuck = stuckError(this.machine);
+      try {
+        for (const line of this.lines) this.plan(line);
+        for (const line of this.lines) if (this.ask(line)) this.plan(line);
+        const ended = this.loop();
+        const stuck = ended ? stuckError(this.machine) : null;
         if (stuck !== null) throw stuck;
+        const timeNs = Math.max(this.now, this.latest);
+        return { timeNs, ops: this.ops, interrupts: this.interrupts, ended };
+      } finally {
+        this.machine.current = null;
+        this.order?.flush(NEVER, 0);
       }
-      this.order?.flush(NEVER, 0);
-      const timeNs = Math.max(this.now, this.latest);
-      return { timeNs, ops: this.ops, interrupts: this.interrupts, ended };
     });
   }
 
@@ -227,78 +185,9 @@ export class Clock {
 
   /** Decides what `line` does next. */
   plan(line: Timeline, queued = true): void {
-    const { machine } = this;
-    const { cpu, freeAt } = line;
-    let nextAt: number = NEVER;
-    const drainAt = line.drains[0];
-    if (drainAt !== undefined) {
-      nextAt = drainAt;
-    }
-    const { op } = cpu;
-    const ready = op !== null && machine.ways(cpu) > 0;
-    const interruptible = op === null || !ready || computesFor(op) !== null;
-    const boundary = this.interruptedAt(line, interruptible);
-    if (boundary !== NEVER && boundary + this.entry(line) < nextAt)
-      nextAt = boundary + this.entry(line);
-    else line.what = Next.drain;
-    if (ready) {
-      const at = freeAt + this.costOf(line, op);
-      // At a boundary what is there goes first, and a computation is cut short for it.
-      const first = boundary <= freeAt || (interruptible && boundary < at);
-      if (at < nextAt && !first) {
-        nextAt = at;
-        line.what = Next.step;
-      }
-    } else if (op !== null) this.watch(line, op);
-    line.nextAt = nextAt;
-    line.refresh();
+    decide(line, this.machine, this.charges, this.now);
+    if (line.blocked !== null) this.watch(line, line.blocked);
     if (queued) this.push(line);
-  }
-
-  /**
-   * When `line` leaves what it does for an interrupt or a planned move, which `line.what` then says;
-   * `NEVER` if nothing of the kind is due.
-   */
-  private interruptedAt(line: Timeline, interruptible: boolean): number {
-    const { cpu, freeAt, drainedAt } = line;
-    let boundary: number = NEVER;
-    const vector = this.machine.deliverable(cpu);
-    if (vector !== null) {
-      const arrival = line.arrivals.get(vector) ?? 0;
-      if (arrival <= freeAt || interruptible) {
-        boundary = Math.max(freeAt, arrival, drainedAt);
-        line.what = Next.deliver;
-      }
-    }
-    const planned = line.plan[0];
-    if (planned === undefined || (planned.atNs > freeAt && !interruptible)) return boundary;
-    const moveAt = Math.max(freeAt, planned.atNs, drainedAt);
-    const move = transition(TransitionKind.move, cpu.id, planned.move);
-    if (moveAt >= boundary || !this.machine.isEnabled(move)) return boundary;
-    line.what = Next.move;
-    return moveAt;
-  }
-
-  /** What going into the interrupt or the host costs. */
-  private entry(line: Timeline): number {
-    if (line.what === Next.deliver) return this.extra.irqEntry;
-    const move = this.machine.environment[line.plan[0]?.move ?? -1];
-    return move?.kind === 'host' ? this.extra.vmExit : this.extra.irqEntry;
-  }
-
-  /** What `op` costs if it is executed now. */
-  private costOf(line: Timeline, op: Op): number {
-    const lasts = computesFor(op);
-    if (lasts !== null) return line.left.get(op) ?? lasts;
-    let cost = this.kinds.get(op.kind);
-    if (cost === undefined) {
-      const { ns, line: exclusive = false } = costOf(this.table, op.kind.name);
-      cost = { ns, line: exclusive };
-      this.kinds.set(op.kind, cost);
-    }
-    if (!cost.line) return cost.ns;
-    const cell = op.cell ?? waitsFor(op)[0];
-    return cell === undefined ? cost.ns : cost.ns + this.transfer(cell.toucher, line.cpu.id);
   }
 
   /** Makes the next event of `line` happen. */
@@ -309,6 +198,8 @@ export class Clock {
     else if (line.what === Next.drain) this.drain(line);
     else if (line.what === Next.deliver) this.deliver(line);
     else this.move(line);
+    this.ask(line);
+    if (this.broadcast) this.applyEverywhere();
     if (this.pollers.size > 0)
       for (const poller of this.pollers) if (poller !== line) this.plan(poller);
   }
@@ -318,55 +209,82 @@ export class Clock {
     const { cpu, nextAt } = line;
     const { op } = cpu;
     assert(op !== null, `CPU ${cpu.id} has an Op`);
-    if (this.kinds.get(op.kind)?.line === true) {
-      const cell = op.cell ?? waitsFor(op)[0];
-      if (cell !== undefined) cell.toucher = cpu.id;
-    }
-    if (line.left.size > 0) line.left.delete(op);
-    if (this.pollers.size > 0) this.pollers.delete(line);
-    // A call that was done at once has moved freeAt itself (maskCall.ts).
+    if (fetchesAgain(line, this.charges)) return;
+    if (line.takes !== null) line.takes.toucher = cpu.id;
+    // A call that is done at once moves it on (maskCall.ts).
     line.freeAt = nextAt;
-    machine.step(cpu, this.way(cpu, op));
+    const ways = machine.ways(cpu);
+    if (ways === 0) {
+      // What it waited for has passed again.
+      line.begun = null;
+      return;
+    }
+    if (computesFor(op) !== null) line.left.delete(op);
+    if (line.watcher === op) this.unwatch(line);
+    const way = ways === 1 ? 0 : this.way(op, ways);
+    machine.step(cpu, way);
     this.ops++;
-    line.freeAt += machine.walked * this.extra.walkStep;
-    if (cpu.buffer.length > line.drains.length) line.drains.push(nextAt + this.extra.storeDrain);
-    if (this.broadcast) this.applyEverywhere();
+    line.freeAt += machine.walked * this.charges.walkStep;
+    while (cpu.buffer.length > line.drains.length)
+      line.drains.push(line.freeAt + this.charges.storeDrain);
+  }
+
+  private way(op: Op, ways: number): number {
+    const choice = choiceOf(op);
+    if (choice === null || op.kind.name !== 'mayFail') return this.random(ways);
+    const chance = this.failures[choice.name] ?? 0;
+    return this.random(FAILURE_GRAIN) < chance * FAILURE_GRAIN ? 1 : 0;
   }
 
   private drain(line: Timeline): void {
-    const { cpu, nextAt } = line;
-    const waited = cpu.op !== null && this.machine.ways(cpu) === 0;
     line.drains.shift();
-    this.machine.execute(transition(TransitionKind.drain, cpu.id));
-    line.drainedAt = nextAt;
-    if (waited && this.machine.ways(cpu) > 0) line.freeAt = Math.max(line.freeAt, nextAt);
+    line.drainedAt = line.nextAt;
+    this.machine.execute(transition(TransitionKind.drain, line.cpu.id));
   }
 
   private deliver(line: Timeline): void {
-    const vector = this.machine.deliverable(line.cpu);
-    if (vector !== null) line.arrivals.delete(vector);
+    const { cpu } = line;
+    // For the machine a vector is pending from its sending on: hide what had not arrived.
+    const early = cpu.pending.filter((vector) => line.arrival(vector) > line.leaveAt);
+    for (const vector of early) cpu.accept(vector);
+    const vector = this.machine.deliverable(cpu);
+    assert(vector !== null, `an interrupt has arrived on CPU ${cpu.id}`);
+    line.arrivals.delete(vector);
+    line.leave();
     this.interrupts++;
-    line.suspend(line.nextAt - this.extra.irqEntry);
-    line.freeAt = line.nextAt;
-    this.machine.deliver(line.cpu);
+    this.machine.deliver(cpu);
+    for (const later of early) cpu.arrive(later);
   }
 
   private move(line: Timeline): void {
-    const planned = line.plan.shift();
-    assert(planned !== undefined, `CPU ${line.cpu.id} has a planned move`);
-    line.suspend(Math.max(line.freeAt, planned.atNs, line.drainedAt));
-    line.freeAt = line.nextAt;
-    this.machine.execute(transition(TransitionKind.move, line.cpu.id, planned.move));
+    const { leavesFor, plan } = line;
+    assert(leavesFor !== null, `CPU ${line.cpu.id} leaves for a planned move`);
+    plan.splice(plan.indexOf(leavesFor), 1);
+    line.leave();
+    if (leavesFor.kind !== 'host') this.interrupts++;
+    this.machine.execute(transition(TransitionKind.move, line.cpu.id, leavesFor.move));
+  }
+
+  /**
+   * Where code asks whether a call may be done at once, the answer is there at once: stepping has no
+   * Op in that place, and so no boundary and no time. Gives whether it asked.
+   */
+  private ask({ cpu }: Timeline): boolean {
+    let asked = false;
+    for (; cpu.op?.kind.name === 'maskCall'; asked = true) this.machine.step(cpu);
+    return asked;
   }
 
   private atOnce(from: Cpu, whole: MaskCall): boolean {
-    this.order?.hold();
+    const { machine, order } = this;
+    // The sink is the outside world: no code runs while it is served.
+    machine.current = null;
+    order?.hold(machine.time);
+    machine.current = from;
     const done = maskCall(this, from, whole);
-    this.order?.release();
-    // Asking is no Op of the hardware.
-    this.ops--;
-    this.machine.current = from;
-    this.machine.time = nanoseconds(this.line(from.id).freeAt);
+    order?.release();
+    machine.current = from;
+    if (done) machine.time = nanoseconds(this.line(from.id).freeAt);
     return done;
   }
 
@@ -377,55 +295,65 @@ export class Clock {
     this.interrupts += interrupts;
   }
 
-  private way(cpu: Cpu, op: Op): number {
-    if (op.kind.ways === undefined) return 0;
-    const choice = choiceOf(op);
-    if (choice === null || op.kind.name !== 'mayFail') return this.random(this.machine.ways(cpu));
-    const chance = this.failures[choice.name] ?? 0;
-    return this.random(FAILURE_GRAIN) < chance * FAILURE_GRAIN ? 1 : 0;
-  }
-
   /** `line` waits at `op`: has it looked at again when what it waits for may have changed. */
   private watch(line: Timeline, op: Op): void {
+    if (line.watcher === op) return;
     const cells = waitsFor(op);
-    if (line.waitsAt === op) return;
-    line.waitsAt = op;
-    line.waiting = cells;
+    // Its own drains and interrupts, and broadcasts applied, bring back the machine's others.
+    if (cells.length === 0 && Object.hasOwn(DEFAULT_COSTS, op.kind.name)) return;
+    this.unwatch(line);
+    line.watcher = op;
+    line.watched = cells;
     for (const cell of cells) (cell.waiters ??= new Set()).add(line.cpu.id);
-    // Its own drains and interrupts bring the others back, but for Ops of unknown guards.
-    if (cells.length === 0 && line.cpu.buffer.empty && op.kind.name !== 'halt')
-      this.pollers.add(line);
+    if (cells.length === 0) this.pollers.add(line);
+  }
+
+  private unwatch(line: Timeline): void {
+    for (const cell of line.watched) {
+      cell.waiters?.delete(line.cpu.id);
+      if (cell.waiters?.size === 0) cell.waiters = null;
+    }
+    line.watched = [];
+    line.watcher = null;
+    if (this.pollers.size > 0) this.pollers.delete(line);
   }
 
   /** A cell that `line` waits for has changed. */
   private wake(line: Timeline): void {
-    const { cpu, waitsAt } = line;
-    for (const cell of line.waiting) {
-      cell.waiters?.delete(cpu.id);
-      if (cell.waiters?.size === 0) cell.waiters = null;
-    }
-    line.waiting = [];
-    line.waitsAt = null;
-    if (this.machine.current === cpu) return;
-    if (cpu.op === waitsAt && this.machine.ways(cpu) > 0)
-      line.freeAt = Math.max(line.freeAt, this.now);
-    this.plan(line);
+    this.unwatch(line);
+    // Who changes it itself is planned afterwards anyway.
+    if (this.machine.current !== line.cpu) this.plan(line);
   }
 
   private posted(from: number, to: number, vector: number): void {
     const line = this.line(to);
-    if (!line.arrivals.has(vector)) line.arrivals.set(vector, this.now + this.flight(from, to));
+    const arrival = this.now + this.charges.flight(from, to);
+    // Two become one, and it is there as soon as the first of them.
+    line.arrivals.set(vector, Math.min(arrival, line.arrivals.get(vector) ?? NEVER));
     if (this.machine.current !== line.cpu) this.plan(line);
   }
 
   private applyEverywhere(): void {
     this.broadcast = false;
-    for (const { id, invalidations } of this.machine.cpus)
-      while (invalidations.length > 0)
-        this.machine.execute(transition(TransitionKind.apply, id));
+    for (const { id, invalidations } of this.machine.cpus) {
+      const apply = transition(TransitionKind.apply, id);
+      for (let [oldest] = invalidations; oldest !== undefined; [oldest] = invalidations) {
+        if (!this.machine.isEnabled(apply)) break;
+        this.machine.execute(apply);
+        // Whoever waits until its last one is applied.
+        if (oldest.from.outstanding === 0) this.plan(this.line(oldest.from.id));
+      }
+      // What waits for a store of its CPU is tried again after that has drained.
+      this.broadcast ||= invalidations.length > 0;
+    }
   }
 }
 
-/** Runs `machine` by a clock. @throws UsageError ERR_STUCK, ERR_COST, ERR_NONDETERMINISM */
+/**
+ * Runs `machine` by a clock.
+ *
+ * @throws UsageError ERR_STUCK when a CPU waits for what cannot come, ERR_COST, ERR_OPTION,
+ * ERR_NONDETERMINISM
+ */
 export const runByClock = (machine: Machine, options: ClockOptions = {}): ClockRun =>
   new Clock(machine, options).run();

@@ -1,4 +1,5 @@
-export { Clock, type ClockOptions, type ClockRun, type PlannedMove, runByClock } from './clock.ts';
+export { Clock, type ClockRun, runByClock } from './clock.ts';
+export type { ClockOptions, PlannedMove } from './clockOptions.ts';
 export { type Cost, type CostTable, costTable, DEFAULT_COSTS } from './costs.ts';
 export { type Random, random } from './random.ts';
 export {

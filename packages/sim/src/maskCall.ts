@@ -23,7 +23,7 @@ import type { Clock } from './clock.ts';
 import { NEVER, type Timeline } from './timeline.ts';
 
 /** Costs of one call's Ops, ns. */
-interface CallCosts {
+export interface CallCosts {
   readonly lock: number;
   readonly fill: number;
   readonly enqueue: number;
@@ -34,6 +34,8 @@ interface CallCosts {
   readonly unlock: number;
   readonly wait: number;
   readonly iret: number;
+  /** Whether stores wait in store buffers. */
+  readonly buffers: boolean;
   /** From a store to its visibility; 0 without store buffers. */
   readonly drain: number;
   /** No cache line takes longer. */
@@ -45,6 +47,26 @@ interface CallCosts {
 const CALLER_OPS = 4;
 const TARGET_OPS = 3;
 
+/** Ops of a call that need the cache line of their cell to themselves, and the others. */
+const TAKES_LINE = ['csdLock', 'csdFill', 'csdEnqueue', 'csdTake', 'csdUnlock', 'csdWait'];
+const NO_LINE = ['sendIpi', 'iret'];
+
+/** Ops that cost what only they know, choose, wait, store, or leave: nothing for a sum. */
+const UNSUMMABLE: ReadonlySet<string> = new Set([
+  'access',
+  'choose',
+  'compute',
+  'halt',
+  'iret',
+  'maskCall',
+  'mayFail',
+  'sendIpi',
+  'store',
+  'switchTo',
+  'vcpuPark',
+  'wait',
+]);
+
 /** One target, as its caller knows it. Kept from call to call. */
 interface Called {
   readonly line: Timeline;
@@ -54,7 +76,9 @@ interface Called {
 
 /** Whom a call goes to, and what is known before it begins. */
 interface Party {
-  readonly called: readonly Called[];
+  readonly size: number;
+  /** Whether the caller has never called one of them. */
+  readonly strangers: boolean;
   /** The latest time at which one of them was last busy. */
   readonly busyUntil: number;
   /** The earliest time at which one of them does something of its own. */
@@ -71,97 +95,156 @@ export interface Partners {
 
 /** Does `whole` for `from`, whose clock stands before it, if nobody could tell. */
 export function maskCall(clock: Clock, from: Cpu, whole: MaskCall): boolean {
-  const costs = callCosts(clock, whole);
+  const { charges } = clock;
   const caller = clock.line(from.id);
-  const party = willing(clock, from, whole);
-  if (party === null || !aloneUntil(clock, caller, party, latestEnd(caller, party, costs)))
-    return false;
-  const { called } = party;
+  const costs = callCosts(clock, whole.leaf);
+  const party = costs === null ? null : willing(clock, caller, whole);
+  // Without targets nothing happens, and stepping does that as well.
+  if (costs === null || party === null || party.size === 0) return false;
+  if (!isAloneUntil(clock, caller, party, whole, latestEnd(caller, party, costs))) return false;
+  const called = meet(clock, from, party, whole);
+  if (called === null) return false;
   const sent = postAll(clock, from, called, whole, costs);
   const watched = isWatched(whole.calls.trace, whole.leaf);
   let waited = sent;
   let last = sent;
   for (const one of called) {
     const { line, csd } = one;
-    const visible = answer(clock, one, sent + clock.flight(from.id, line.cpu.id), costs);
+    const visible = answer(clock, one, sent + charges.flight(from.id, line.cpu.id), costs);
     if (watched) tell(clock, one, visible - costs.drain, whole, costs);
     if (line.freeAt > last) last = line.freeAt;
     if (visible > waited) waited = visible;
-    waited += costs.wait + clock.transfer(csd.lock.toucher, from.id); // csdWait
+    waited += costs.wait + charges.transfer(csd.lock.toucher, from.id); // csdWait
     csd.lock.toucher = from.id;
     if (line.cpu.op !== null) clock.plan(line);
   }
   caller.freeAt = waited;
+  const each = CALLER_OPS + TARGET_OPS + whole.leaf.ops.length;
   clock.didAtOnce({
     until: Math.max(last, waited),
-    ops: called.length * (CALLER_OPS + TARGET_OPS + whole.leaf.ops.length) + (called.length > 0 ? 1 : 0),
+    // One interrupt is sent to all.
+    ops: called.length * each + 1,
     interrupts: called.length,
   });
   return true;
 }
 
-function callCosts(clock: Clock, { leaf }: MaskCall): CallCosts {
+/** What the Ops cost, added up once per function; null if a sum would not tell. */
+function callCosts(clock: Clock, leaf: LeafFunction): CallCosts | null {
+  const known = clock.callCosts.get(leaf);
+  if (known !== undefined) return known;
+  const costs = addUp(clock, leaf);
+  clock.callCosts.set(leaf, costs);
+  return costs;
+}
+
+function addUp({ charges, machine }: Clock, leaf: LeafFunction): CallCosts | null {
+  const takesLine = (name: string): boolean => (charges.cost(name).line ?? false) !== false;
+  if (!TAKES_LINE.every((name) => charges.cost(name).line === true)) return null;
+  if (NO_LINE.some(takesLine)) return null;
+  if (leaf.ops.some((name) => UNSUMMABLE.has(name) || takesLine(name))) return null;
+  const flights = [charges.ns('ipiFlight'), charges.ns('ipiFlightFar')];
+  const wait = charges.ns('csdWait');
+  // Records of one time are put in the order of CPUs, so an effect has to be later than its cause.
+  if (Math.min(wait, ...flights) === 0) return null;
   return {
-    lock: clock.ns('csdLock'),
-    fill: clock.ns('csdFill'),
-    enqueue: clock.ns('csdEnqueue'),
-    send: clock.ns('sendIpi'),
-    entry: clock.ns('irqEntry'),
-    take: clock.ns('csdTake'),
-    leaf: leaf.ops.reduce((sum, name) => sum + clock.ns(name), 0),
-    unlock: clock.ns('csdUnlock'),
-    wait: clock.ns('csdWait'),
-    iret: clock.ns('iret'),
-    drain: clock.machine.model === 'sc' ? 0 : clock.ns('storeDrain'),
-    farthest: Math.max(clock.ns('line'), clock.ns('lineFar')),
-    longestFlight: Math.max(clock.ns('ipiFlight'), clock.ns('ipiFlightFar')),
+    lock: charges.ns('csdLock'),
+    fill: charges.ns('csdFill'),
+    enqueue: charges.ns('csdEnqueue'),
+    send: charges.ns('sendIpi'),
+    entry: charges.irqEntry,
+    take: charges.ns('csdTake'),
+    leaf: leaf.ops.reduce((sum, name) => sum + charges.ns(name), 0),
+    unlock: charges.ns('csdUnlock'),
+    wait,
+    iret: charges.ns('iret'),
+    buffers: machine.model === 'tso',
+    drain: machine.model === 'tso' ? charges.storeDrain : 0,
+    farthest: Math.max(charges.ns('line'), charges.ns('lineFar')),
+    longestFlight: Math.max(...flights),
   };
 }
 
-/** The targets, if every one of them is in user mode with nothing pending; null otherwise. */
-function willing(clock: Clock, from: Cpu, { calls, targets }: MaskCall): Party | null {
+/**
+ * What is known of the targets, if every one of them is in user mode with nothing pending and the
+ * caller expects nothing either; null otherwise.
+ */
+function willing(clock: Clock, caller: Timeline, { calls, targets }: MaskCall): Party | null {
+  const { cpu: from } = caller;
   const { axioms } = clock.machine;
   if (!axioms.deliveryDrains || !axioms.returnDrains || !axioms.postingDrains) return null;
-  if (!from.buffer.empty) return null;
+  if (!from.buffer.empty || from.pending.length > 0) return null;
   const { known, called } = clock.partners(calls, from.id);
   let busyUntil = 0;
   let nextAt: number = NEVER;
-  let count = 0;
+  let strangers = false;
+  let size = 0;
   for (let to = targets.next(0); to !== -1; to = targets.next(to + 1)) {
     if (to === from.id) continue;
-    let one = known[to];
-    if (one === undefined) {
-      const target = cpuId(to);
-      one = { line: clock.line(to), queue: calls.queue(target), csd: calls.csd(from.id, target) };
-      known[to] = one;
-    }
-    const { line } = one;
-    if (!line.inUserMode || one.queue.value !== null || one.csd.lock.value) return null;
+    const one = known[to];
+    // Nothing is allocated yet: who refuses leaves no trace.
+    const queue = one === undefined ? calls.queue(cpuId(to)) : one.queue;
+    const line = one === undefined ? clock.line(to) : one.line;
+    if (!line.inUserMode || queue.value !== null || one?.csd.lock.value === true) return null;
     if (line.freeAt > busyUntil) busyUntil = line.freeAt;
     if (line.nextAt < nextAt) nextAt = line.nextAt;
-    called[count++] = one;
+    if (one === undefined) strangers = true;
+    else called[size] = one;
+    size++;
   }
-  called.length = count;
-  return { called, busyUntil, nextAt };
+  return { size, strangers, busyUntil, nextAt };
 }
 
 /** A time by which all is certainly over. */
-function latestEnd(caller: Timeline, { called, busyUntil }: Party, costs: CallCosts): number {
+function latestEnd(caller: Timeline, { size, busyUntil }: Party, costs: CallCosts): number {
   const { lock, fill, drain, enqueue, send, wait, farthest } = costs;
   const each = lock + fill + drain + enqueue + wait + 3 * farthest;
   const target =
     costs.entry + costs.take + costs.leaf + costs.unlock + drain + costs.iret + 2 * farthest;
   const begin = Math.max(busyUntil, caller.freeAt);
-  return begin + called.length * each + send + costs.longestFlight + target;
+  return begin + size * each + send + costs.longestFlight + target;
 }
 
-/** Whether nobody but the caller and the targets does anything until `end`. */
-function aloneUntil(clock: Clock, caller: Timeline, { called, nextAt }: Party, end: number): boolean {
+/** Whether nobody does anything of its own until `end`, the caller and the targets included. */
+function isAloneUntil(
+  clock: Clock,
+  caller: Timeline,
+  { size, nextAt }: Party,
+  { targets }: MaskCall,
+  end: number,
+): boolean {
+  if (end > clock.until || clock.polls) return false;
   // A computation of a target that ends within the call would not be interrupted by it.
-  if (end > clock.until || nextAt <= end) return false;
-  if (called.length === clock.lines.length - 1) return true;
-  const targets = new Set(called.map(({ line }) => line));
-  return clock.lines.every((line) => line === caller || targets.has(line) || line.nextAt > end);
+  if (nextAt <= end || caller.plan.some(({ atNs }) => atNs <= end)) return false;
+  if (size === clock.lines.length - 1 || clock.nextEventAt > end) return true;
+  return clock.lines.every(
+    (line) => line === caller || targets.has(line.cpu.id) || line.nextAt > end,
+  );
+}
+
+/** The targets, with what the caller needs for each; null if it is calling one of them already. */
+function meet(
+  clock: Clock,
+  from: Cpu,
+  { size, strangers }: Party,
+  { calls, targets }: MaskCall,
+): readonly Called[] | null {
+  const { known, called } = clock.partners(calls, from.id);
+  called.length = size;
+  if (!strangers) return called;
+  let count = 0;
+  for (let to = targets.next(0); to !== -1; to = targets.next(to + 1)) {
+    if (to === from.id) continue;
+    const target = cpuId(to);
+    const one = (known[to] ??= {
+      line: clock.line(to),
+      queue: calls.queue(target),
+      csd: calls.csd(from.id, target),
+    });
+    if (one.csd.lock.value) return null;
+    called[count++] = one;
+  }
+  return called;
 }
 
 /** The caller fills, queues and sends; gives when the interrupt was sent. */
@@ -172,13 +255,16 @@ function postAll(
   { calls, run, info, targets, leaf }: MaskCall,
   costs: CallCosts,
 ): number {
+  const { charges } = clock;
   const { trace } = calls;
-  let now = clock.line(from.id).freeAt;
-  const watched = isWatched(calls.trace, leaf);
+  const caller = clock.line(from.id);
+  let now = caller.freeAt;
+  const watched = isWatched(trace, leaf);
   for (const { csd, queue } of called) {
-    now += costs.lock + clock.transfer(csd.lock.toucher, from.id); // csdLock
-    now += costs.fill; // csdFill, of a line that is ours by now
-    now += costs.drain + costs.enqueue + clock.transfer(queue.toucher, from.id); // csdEnqueue
+    now += costs.lock + charges.transfer(csd.lock.toucher, from.id); // csdLock
+    now += costs.fill + costs.drain; // csdFill, of a line that is ours by now
+    if (costs.buffers) caller.drainedAt = now;
+    now += costs.enqueue + charges.transfer(queue.toucher, from.id); // csdEnqueue
     csd.lock.toucher = from.id;
     queue.toucher = from.id;
     if (!watched) continue;
@@ -188,7 +274,6 @@ function postAll(
     at(clock, from, now);
     trace.queued?.(csd, true);
   }
-  if (called.length === 0) return now;
   now += costs.send; // sendIpi
   if (trace.sent !== undefined) {
     at(clock, from, now);
@@ -199,21 +284,33 @@ function postAll(
   return now;
 }
 
-const IN_INTERRUPT: InterruptContext = { kind: 'irq', vector: null, base: 0, op: null, irqsOn: true };
+const IN_INTERRUPT: InterruptContext = {
+  kind: 'irq',
+  vector: null,
+  base: 0,
+  op: null,
+  irqsOn: true,
+};
 
 /** The target takes the interrupt that arrives at `arrival`; gives when its unlock is visible. */
-function answer(clock: Clock, { line, csd, queue }: Called, arrival: number, costs: CallCosts): number {
+function answer(
+  { charges }: Clock,
+  { line, csd, queue }: Called,
+  arrival: number,
+  costs: CallCosts,
+): number {
   const { id, op } = line.cpu;
-  const boundary = Math.max(line.freeAt, arrival, line.drainedAt);
+  const boundary = Math.max(line.freeAt, arrival);
   if (op !== null) line.suspend(boundary);
-  const taken = boundary + costs.entry + costs.take + clock.transfer(queue.toucher, id); // csdTake
+  const taken = boundary + costs.entry + costs.take + charges.transfer(queue.toucher, id); // csdTake
   const ran = taken + costs.leaf;
-  const unlocked = ran + costs.unlock + clock.transfer(csd.lock.toucher, id); // csdUnlock
+  const unlocked = ran + costs.unlock + charges.transfer(csd.lock.toucher, id); // csdUnlock
   queue.toucher = id;
   csd.lock.toucher = id;
-  line.drainedAt = unlocked + costs.drain;
-  line.freeAt = line.drainedAt + costs.iret; // iret
-  return line.drainedAt;
+  const visible = unlocked + costs.drain;
+  if (costs.buffers) line.drainedAt = visible;
+  line.freeAt = visible + costs.iret; // iret
+  return visible;
 }
 
 /** What the target's handler does and what its tracepoints say; `unlocked` is when it unlocks. */
@@ -226,13 +323,13 @@ function tell(
 ): void {
   const { trace } = calls;
   const { cpu } = line;
-  const caller = csd.from;
   // The queue came from the caller, and so did the lock, which is unlocked last.
-  const ran = unlocked - costs.unlock - clock.transfer(caller, cpu.id);
+  const transfer = clock.charges.transfer(csd.from, cpu.id);
+  const ran = unlocked - costs.unlock - transfer;
   const taken = ran - costs.leaf;
   cpu.irqsOn = false;
   cpu.task.contexts.push(IN_INTERRUPT);
-  at(clock, cpu, taken - costs.take - clock.transfer(caller, cpu.id));
+  at(clock, cpu, taken - costs.take - transfer);
   trace.interruptEntered?.();
   at(clock, cpu, taken);
   trace.entered?.(csd);
@@ -245,9 +342,18 @@ function tell(
   cpu.irqsOn = true;
 }
 
+const HOOKS: readonly (keyof CallTrace)[] = [
+  'queued',
+  'sent',
+  'interruptEntered',
+  'interruptLeft',
+  'entered',
+  'left',
+];
+
 /** Whether anybody looks: then every target has to be told what it does. */
 const isWatched = (trace: CallTrace, { effect }: LeafFunction): boolean =>
-  effect !== undefined || Object.keys(trace).length > 0;
+  effect !== undefined || HOOKS.some((hook) => trace[hook] !== undefined);
 
 /** Makes `cpu` the one that runs, at `now`, for what a kernel's tracepoints say. */
 function at({ machine }: Clock, cpu: Cpu, now: number): void {

@@ -17,8 +17,9 @@ export class RecordOrder {
     this.sink = sink;
   }
 
-  /** From here on records are out of order, until `release`. */
-  hold(): void {
+  /** From here on records are out of order, until `release`; none is earlier than `time`. */
+  hold(time: number): void {
+    this.flush(time, -1);
     this.holding = true;
   }
 
@@ -47,7 +48,7 @@ export class RecordOrder {
       this.sink(record);
       count++;
     }
-    this.held = held.slice(count);
+    if (count > 0) this.held = held.slice(count);
   }
 }
 

@@ -14,7 +14,7 @@ import {
 } from '@shootdown/machine';
 import { stuckError } from './stuck.ts';
 
-/** Decides what happens next. Three methods are all there is to it. */
+/** Decides what happens next: one method, and a name. */
 export interface Scheduler {
   /** In reports: `pct(seed=7, depth=3)`. */
   readonly name: string;
@@ -77,7 +77,8 @@ export function replaySchedule(machine: Machine, recorded: readonly Transition[]
       if (!machine.enabled(enabled).includes(next))
         throw new UsageError(
           'ERR_NONDETERMINISM',
-          `step ${step} of the schedule, on CPU ${transitionCpu(next)}, is not enabled this time: the machine was built differently, or its code is not deterministic`,
+          `step ${step} of the schedule, on CPU ${transitionCpu(next)}, is not enabled: this machine was ` +
+            'built differently, or its code is not deterministic',
         );
       machine.execute(next);
     }
@@ -87,5 +88,4 @@ export function replaySchedule(machine: Machine, recorded: readonly Transition[]
 const onlyMoves = (enabled: readonly Transition[]): boolean =>
   enabled.every((next) => transitionKind(next) === TransitionKind.move);
 
-const everybodyIsDone = (machine: Machine): boolean =>
-  machine.cpus.every(({ op }) => op === null);
+const everybodyIsDone = (machine: Machine): boolean => machine.cpus.every(({ op }) => op === null);

@@ -35,7 +35,10 @@ const threadOf = (next: Transition): number => {
 /** The same options give the same schedule. @throws UsageError ERR_OPTION */
 export function pct({ seed, depth = 3, steps = 1000 }: PctOptions): Scheduler {
   if (!Number.isInteger(depth) || depth < 1 || !Number.isInteger(steps) || steps < 1)
-    throw new UsageError('ERR_OPTION', `PCT takes a depth and steps from 1, not ${depth}, ${steps}`);
+    throw new UsageError(
+      'ERR_OPTION',
+      `PCT takes a depth and steps from 1, not ${depth}, ${steps}`,
+    );
   const next = random(seed);
   const changes = new Set(Array.from({ length: depth - 1 }, () => next(steps)));
   const priorities = new Map<number, number>();
