@@ -27,55 +27,174 @@ const plan = (main: readonly (readonly Instruction[])[], changes: Partial<Plan> 
   ...changes,
 });
 
-/** By what they are about. */
-export const SHAPES: Readonly<Record<string, Plan>> = {
-  'a mask is read, written and waited for as a whole': plan([
-    [does('waitForBit', 0, 0), does('loadMask')],
-    [does('setBit', 0, 0), does('storeMask', 0, 2)],
-    [does('setBit', 0, 2), does('clearBit', 0, 0)],
-  ]),
-  'a table is linked while another CPU changes what it holds': plan([
-    [entry('writeEntry', 0x3000, 2), does('userLoad')],
-    [entry('writeEntry', 0x5000, 2)],
-    [entry('writeEntry', 0x5000, 0)],
-  ]),
-  'a table is linked by a locked instruction while another CPU fills it': plan([
-    [does('nop'), does('userLoad')],
-    [entry('xchgEntry', 0x3000, 2)],
-    [entry('xchgEntry', 0x5008, 1)],
-  ]),
-  'a table changes below one that is only cached, under the PCID that is loaded again': plan([
-    [does('writeCr3', 1, 1), does('writeCr3', 0, 3)],
-    [entry('xchgEntry', 0x1000, 0), entry('xchgEntry', 0x3000, 3), entry('xchgEntry', 0xd000, 1)],
-  ]),
-  'a broadcast takes away what an access may use': plan([
-    [does('nop'), does('userLoad')],
-    [entry('xchgEntry', 0x6000, 2), does('invlpgb')],
-  ]),
-  'a walk that waits for stores waits for those to words only': plan(
-    [
-      [does('userStore', 2), does('store'), does('userLoad', 0)],
-      [does('nop'), does('fence')],
+/** A world, and the pairs that must be met in it. */
+export interface Shape {
+  readonly about: string;
+  readonly plan: Plan;
+  readonly pairs: readonly string[];
+}
+
+const HARDWARE: readonly Shape[] = [
+  {
+    about: 'stores on their way, and who waits for them',
+    plan: plan(
+      [
+        [does('store', 0), does('load', 0), does('wait', 1)],
+        [does('store', 1), does('wait', 0)],
+      ],
+      { moves: [{ kind: 'host', cpu: 0 }] },
+    ),
+    pairs: ['drain and store', 'drain changes load', 'drain enables wait', 'drain enables move'],
+  },
+  {
+    about: 'bits of one mask',
+    plan: plan([
+      [does('testBit', 0, 0), does('testAndSetBit', 0, 0)],
+      [does('setBit', 0, 0), does('clearBit', 0, 1), does('clearBit', 0, 0)],
+      [does('xchgMask', 0, 2), does('storeMask', 0, 5)],
+    ]),
+    pairs: [
+      'clearBit and testBit',
+      'clearBit and testBit in conflict',
+      'locked and setBit in conflict',
+      'locked and testBit in conflict',
+      'setBit and testAndSetBit in conflict',
+      'drain and testAndSetBit in conflict',
     ],
-    { machine: { cpus: 2, tlb: 'mayCached', axioms: { walkWaitsForStores: true } } },
-  ),
-  'a clean entry of a table that is cached no more is written through': plan([
-    [does('userTouch', 0, 1), does('invlpg', 2), does('userStore', 0)],
-    [entry('xchgEntry', 0x4000, 0), entry('xchgEntry', 0x6000, 2)],
-  ]),
-  'a call is unlocked and posted again while its target still answers others': plan(
-    [
-      [does('irqOff'), does('irqOn')],
-      [does('callAndWait', 0, 1), does('post', 0, 1)],
-      [does('post', 0, 1)],
+  },
+  {
+    about: 'a mask is read, written and waited for as a whole',
+    plan: plan([
+      [does('waitForBit', 0, 0), does('loadMask')],
+      [does('setBit', 0, 0), does('storeMask', 0, 2)],
+      [does('setBit', 0, 2), does('clearBit', 0, 0)],
+    ]),
+    pairs: [
+      'setBit and wait in conflict',
+      'drain and load in conflict',
+      'drain and setBit in conflict',
     ],
-    { machine: { cpus: 3 }, called: [does('load')] },
-  ),
-  'tasks change CPUs': plan(
-    [
-      [does('switchTo', 0, 2), does('load')],
-      [does('switchTo', 0, 2), does('load')],
+  },
+  {
+    about: 'an interrupt waits for the flag, the buffer, the NMI and the host',
+    plan: plan(
+      [
+        [does('nop'), does('irqOff'), does('irqOn'), does('store'), does('nop')],
+        [does('sendLow', 0, 1), does('sendNmi', 0, 1), does('sendHigh', 0, 1)],
+      ],
+      {
+        low: [does('store', 1)],
+        nmi: [does('irqOn'), does('nop')],
+        host: [does('vcpuPark')],
+        moves: [{ kind: 'host', cpu: 0 }],
+      },
+    ),
+    pairs: [
+      'deliver and sendIpi in conflict',
+      'drain enables deliver',
+      'drain enables iret',
+      'irqFlag ends deliver',
+      'irqFlag enables deliver',
+      'iret enables deliver',
+      'move ends deliver',
+      'store ends deliver',
+      'vmEntry enables deliver',
     ],
-    { traveller: [does('nop'), does('switchTo', 0, 1)] },
-  ),
-};
+  },
+  {
+    about: 'calls that meet at one target, which answers others meanwhile',
+    plan: plan(
+      [
+        [does('irqOff'), does('irqOn'), does('post', 0, 2)],
+        [does('callAndWait', 0, 1), does('post', 0, 1)],
+        [does('post', 0, 1)],
+      ],
+      { machine: { cpus: 3 }, called: [does('load')] },
+    ),
+    pairs: [
+      'csdEnqueue and csdEnqueue in conflict',
+      'csdEnqueue and csdTake in conflict',
+      'csdUnlock enables drain',
+      'drain enables csdWait',
+    ],
+  },
+  {
+    about: 'tasks change CPUs',
+    plan: plan(
+      [
+        [does('switchTo', 0, 2), does('load')],
+        [does('switchTo', 0, 2), does('load')],
+        [does('switchTo', 0, 0), does('store')],
+      ],
+      { traveller: [does('nop'), does('switchTo', 0, 1)] },
+    ),
+    pairs: ['load and switchTo', 'nop and switchTo'],
+  },
+];
+
+const TRANSLATION: readonly Shape[] = [
+  {
+    about: 'a table is linked while another CPU changes what it holds',
+    plan: plan([
+      [entry('writeEntry', 0x3000, 2), does('userLoad')],
+      [entry('writeEntry', 0x5000, 2)],
+      [entry('writeEntry', 0x5000, 0)],
+    ]),
+    pairs: ['drain and drain in conflict', 'access and drain in conflict'],
+  },
+  {
+    about: 'a table is linked by a locked instruction while another CPU fills it',
+    plan: plan([
+      [does('nop'), does('userLoad')],
+      [entry('xchgEntry', 0x3000, 2)],
+      [entry('xchgEntry', 0x5008, 1)],
+    ]),
+    pairs: ['access and locked in conflict'],
+  },
+  {
+    about: 'a table changes below one that is only cached, under the PCID that is loaded again',
+    plan: plan([
+      [does('writeCr3', 1, 1), does('writeCr3', 0, 3)],
+      [entry('xchgEntry', 0x1000, 0), entry('xchgEntry', 0x3000, 3), entry('xchgEntry', 0xd000, 1)],
+    ]),
+    pairs: ['locked and writeCr3 in conflict'],
+  },
+  {
+    about: 'a broadcast takes away what an access may use',
+    plan: plan([
+      [does('nop'), does('userLoad')],
+      [entry('xchgEntry', 0x6000, 2), does('invlpgb'), does('tlbsync')],
+    ]),
+    pairs: ['access and apply in conflict', 'invlpgb enables apply', 'apply enables tlbsync'],
+  },
+  {
+    about: 'a fault waits for the stores before it',
+    plan: plan([
+      [does('store'), does('userStore', 1), does('store')],
+      [entry('xchgEntry', 0x6000, 0), does('invpcidAll')],
+    ]),
+    pairs: ['drain enables pageFault', 'access and locked in conflict'],
+  },
+  {
+    about: 'a walk that waits for stores waits for those to words only',
+    plan: plan(
+      [
+        [does('userStore', 2), does('store'), does('userLoad', 0)],
+        [does('nop'), does('fence')],
+      ],
+      { machine: { cpus: 2, tlb: 'mayCached', axioms: { walkWaitsForStores: true } } },
+    ),
+    pairs: ['drain enables access'],
+  },
+  {
+    about: 'a clean entry of a table that is cached no more is written through',
+    plan: plan([
+      [does('userTouch', 0, 1), does('invlpg', 2), does('userStore', 0)],
+      [entry('xchgEntry', 0x4000, 0), entry('xchgEntry', 0x6000, 2)],
+    ]),
+    pairs: ['access and locked in conflict'],
+  },
+];
+
+/** All of them. */
+export const SHAPES: readonly Shape[] = [...HARDWARE, ...TRANSLATION];
