@@ -21,8 +21,8 @@ export function touchApply({ axioms }: Machine, cpu: Cpu, into: Footprint): void
   const [oldest] = cpu.invalidations;
   assert(oldest !== undefined, `an invalidation waits on CPU ${cpu.id}`);
   into.write(postedId(oldest.from.id, cpu.id, oldest.ordinal));
-  if (!axioms.applyDrains) return;
-  // The drain of the last such store enables it, and the next store may disable it again.
-  if (cpu.buffer.lastTranslated !== -1) into.read(storeId(cpu.id, cpu.buffer.lastTranslated));
-  into.read(storeId(cpu.id, cpu.buffer.count));
+  // The drain of the last such store enables it. The next one is an access, which the translation
+  // caches are in the footprint of, as they are here.
+  if (axioms.applyDrains && cpu.buffer.lastTranslated !== -1)
+    into.read(storeId(cpu.id, cpu.buffer.lastTranslated));
 }

@@ -136,3 +136,20 @@ export function findings(again: Again): readonly Finding[] {
 /** What a footprint keeps secret: a difference, and no conflict. */
 export const lies = (all: readonly Finding[]): readonly Finding[] =>
   all.filter(({ conflict, difference }) => !conflict && difference !== '');
+
+/** How often each pair was met: `a and b`, or `a and b in conflict`. */
+export class Tally {
+  private readonly met = new Map<string, number>();
+
+  count(all: readonly Finding[]): void {
+    for (const { names, conflict } of all) {
+      const key = conflict && names.includes(' and ') ? `${names} in conflict` : names;
+      this.met.set(key, (this.met.get(key) ?? 0) + 1);
+    }
+  }
+
+  /** Those of `keys` that were never met. */
+  missing(keys: readonly string[]): readonly string[] {
+    return keys.filter((key) => !this.met.has(key));
+  }
+}

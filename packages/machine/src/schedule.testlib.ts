@@ -2,6 +2,7 @@
  * Running worlds: a schedule is the list of transitions that were taken, so that the same can be
  * taken again in another copy of the world.
  */
+import { fingerprint } from './fingerprint.testlib.ts';
 import type { Machine } from './machine.ts';
 import { type Transition, transitionCpu, TransitionKind, transitionKind } from './transition.ts';
 import type { World } from './world.testlib.ts';
@@ -79,4 +80,22 @@ export function runToEnd(
     taken.push(next);
     each();
   }
+}
+
+const MANY = 5000;
+
+/** One schedule to every state that the world of `make` can come to. */
+export function schedulesToAll(make: () => World): readonly (readonly Transition[])[] {
+  const reached = new Map<string, readonly Transition[]>();
+  const open: (readonly Transition[])[] = [[]];
+  for (let schedule = open.pop(); schedule !== undefined; schedule = open.pop()) {
+    const world = make();
+    for (const next of schedule) take(world, next);
+    const state = fingerprint(world).join('\n');
+    if (reached.has(state)) continue;
+    reached.set(state, schedule);
+    if (reached.size > MANY) throw new Error(`more than ${MANY} states: make it smaller`);
+    for (const next of world.machine.enabled([])) open.push([...schedule, next]);
+  }
+  return [...reached.values()];
 }

@@ -39,12 +39,41 @@ const HARDWARE: readonly Shape[] = [
     about: 'stores on their way, and who waits for them',
     plan: plan(
       [
-        [does('store', 0), does('load', 0), does('wait', 1)],
-        [does('store', 1), does('wait', 0)],
+        [does('store', 0), does('load', 0), does('fence'), does('wait', 1)],
+        [does('store', 1), does('store', 1), does('waitForTwo', 0, 2)],
+        [does('store', 2)],
       ],
-      { moves: [{ kind: 'host', cpu: 0 }] },
+      {
+        moves: [
+          { kind: 'host', cpu: 0 },
+          { kind: 'nmi', cpu: 0 },
+        ],
+      },
     ),
-    pairs: ['drain and store', 'drain changes load', 'drain enables wait', 'drain enables move'],
+    pairs: [
+      'drain and store',
+      'drain and wait in conflict',
+      'drain changes load',
+      'drain enables move',
+      'drain enables wait',
+      'vmEntry enables move',
+    ],
+  },
+  {
+    about: 'two CPUs that store and load crosswise',
+    plan: plan([
+      [does('store', 0), does('load', 1), does('xchg', 0)],
+      [does('store', 1), does('load', 0), does('cmpxchg', 0, 1)],
+    ]),
+    pairs: ['drain and drain', 'drain and load in conflict', 'locked and locked in conflict'],
+  },
+  {
+    about: 'a cell that code makes, hands out and reads',
+    plan: plan([
+      [does('publish'), does('publish'), does('follow')],
+      [does('follow'), does('publish'), does('follow')],
+    ]),
+    pairs: ['drain changes load', 'locked and locked in conflict', 'drain and drain in conflict'],
   },
   {
     about: 'bits of one mask',
@@ -79,12 +108,11 @@ const HARDWARE: readonly Shape[] = [
     about: 'an interrupt waits for the flag, the buffer, the NMI and the host',
     plan: plan(
       [
-        [does('nop'), does('irqOff'), does('irqOn'), does('store'), does('nop')],
-        [does('sendLow', 0, 1), does('sendNmi', 0, 1), does('sendHigh', 0, 1)],
+        [does('irqOff'), does('irqOn'), does('store')],
+        [does('sendLow', 0, 1), does('sendNmi', 0, 1)],
       ],
       {
         low: [does('store', 1)],
-        nmi: [does('irqOn'), does('nop')],
         host: [does('vcpuPark')],
         moves: [{ kind: 'host', cpu: 0 }],
       },
@@ -104,11 +132,7 @@ const HARDWARE: readonly Shape[] = [
   {
     about: 'calls that meet at one target, which answers others meanwhile',
     plan: plan(
-      [
-        [does('irqOff'), does('irqOn'), does('post', 0, 2)],
-        [does('callAndWait', 0, 1), does('post', 0, 1)],
-        [does('post', 0, 1)],
-      ],
+      [[does('irqOff'), does('irqOn')], [does('callAndWait', 0, 1)], [does('post', 0, 1)]],
       { machine: { cpus: 3 }, called: [does('load')] },
     ),
     pairs: [
@@ -116,6 +140,16 @@ const HARDWARE: readonly Shape[] = [
       'csdEnqueue and csdTake in conflict',
       'csdUnlock enables drain',
       'drain enables csdWait',
+    ],
+  },
+  {
+    about: 'a CPU calls another again, and is called',
+    plan: plan([[does('nop')], [does('post', 0, 1), does('post', 0, 1)], [does('post', 0, 2)]]),
+    pairs: [
+      'csdEnqueue and csdEnqueue',
+      'csdFill ends deliver',
+      'drain enables csdEnqueue',
+      'drain enables csdLock',
     ],
   },
   {
@@ -132,7 +166,8 @@ const HARDWARE: readonly Shape[] = [
   },
 ];
 
-const TRANSLATION: readonly Shape[] = [
+/** Those in which translation caches matter. */
+export const TRANSLATION: readonly Shape[] = [
   {
     about: 'a table is linked while another CPU changes what it holds',
     plan: plan([
@@ -140,7 +175,7 @@ const TRANSLATION: readonly Shape[] = [
       [entry('writeEntry', 0x5000, 2)],
       [entry('writeEntry', 0x5000, 0)],
     ]),
-    pairs: ['drain and drain in conflict', 'access and drain in conflict'],
+    pairs: ['access and drain in conflict', 'drain and drain in conflict', 'drain changes access'],
   },
   {
     about: 'a table is linked by a locked instruction while another CPU fills it',
@@ -163,9 +198,76 @@ const TRANSLATION: readonly Shape[] = [
     about: 'a broadcast takes away what an access may use',
     plan: plan([
       [does('nop'), does('userLoad')],
-      [entry('xchgEntry', 0x6000, 2), does('invlpgb'), does('tlbsync')],
+      [
+        entry('xchgEntry', 0x6000, 2),
+        does('invlpgb'),
+        entry('xchgEntry', 0x6000, 1),
+        does('tlbsync'),
+      ],
     ]),
-    pairs: ['access and apply in conflict', 'invlpgb enables apply', 'apply enables tlbsync'],
+    pairs: [
+      'access and apply in conflict',
+      'apply and locked in conflict',
+      'apply enables tlbsync',
+      'invlpgb enables apply',
+    ],
+  },
+  {
+    about: 'broadcasts of two CPUs, and what waits for them',
+    plan: plan([
+      [entry('writeEntry', 0x6000, 1), does('invlpgb', 1, 0), does('tlbsync')],
+      [does('invlpgb', 1, 1), does('dsb')],
+      [does('nop'), does('frameUsers', 2)],
+    ]),
+    pairs: [
+      'apply and apply',
+      'apply and invlpgb',
+      'apply and frameUsers in conflict',
+      'invlpgb and invlpgb in conflict',
+      'apply enables dsb',
+    ],
+  },
+  {
+    about: 'a table is unlinked, flushed and looked for, while others walk',
+    plan: plan([
+      [entry('xchgEntry', 0x3000, 0), does('invlpg', 0), does('frameUsers', 5)],
+      [does('writeCr3', 0, 0), does('userTouch', 0, 0)],
+    ]),
+    pairs: [
+      'access and frameUsers in conflict',
+      'access and invlpg',
+      'frameUsers and writeCr3 in conflict',
+      'locked and writeCr3 in conflict',
+    ],
+  },
+  {
+    about: 'two CPUs use one page by two addresses',
+    plan: plan([
+      [does('userStore', 2), does('userLoad', 2)],
+      [does('userStore', 0), does('userLoad', 0)],
+    ]),
+    pairs: [
+      'access changes access',
+      'access and access in conflict',
+      'access and drain in conflict',
+      'drain and drain in conflict',
+    ],
+  },
+  {
+    about: 'a page becomes visible to a CPU while another asks who may use it',
+    plan: plan([
+      [entry('writeEntry', 0x6000, 2), does('invlpg', 0)],
+      [does('frameUsers', 1), does('frameUsers', 0)],
+    ]),
+    pairs: ['drain and frameUsers in conflict', 'drain enables invlpg'],
+  },
+  {
+    about: 'a broadcast waits for the stores that went through a translation',
+    plan: plan([
+      [does('userStore', 0), does('store'), does('userStore', 0)],
+      [does('invlpgb'), does('tlbsync')],
+    ]),
+    pairs: ['drain enables apply', 'access ends apply'],
   },
   {
     about: 'a fault waits for the stores before it',
