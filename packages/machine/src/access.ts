@@ -4,8 +4,8 @@
  *
  * Every function that touches has its twin that declares, next to it, so that they stay one.
  *
- * A mask cell may also be read, written and waited for as a whole: that touches every bit, and hands
- * out a copy, since its bits change in place.
+ * A mask cell may also be read, written and waited for as a whole: that touches every bit, and
+ * hands out a copy, since its bits change in place.
  */
 import { bitId, type Cell } from './cell.ts';
 import type { Cpu } from './cpu.ts';

@@ -47,8 +47,7 @@ export class Audit {
   private fail(verb: string, id: number): never {
     const what = this.what;
     this.declared = null;
-    throw new ModelBugError(
-      `${what} ${verb} ${this.names.get(id) ?? describeId(id, this.cpus)}, which its footprint does not name`,
-    );
+    const cell = this.names.get(id) ?? describeId(id, this.cpus);
+    throw new ModelBugError(`${what} ${verb} ${cell}, which its footprint does not name`);
   }
 }

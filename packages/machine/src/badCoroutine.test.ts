@@ -1,6 +1,6 @@
 /**
- * Kernel code that is no kernel code: what it yields, whom it shares its Ops and tasks with, what it
- * asks the outside world, and what it throws.
+ * Kernel code that is no kernel code: what it yields, whom it shares its Ops and tasks with, what
+ * it asks the outside world, and what it throws.
  */
 import { describe, expect, test } from 'vitest';
 import { codeOf, errorOf, expectPlace, failing } from './failing.testlib.ts';

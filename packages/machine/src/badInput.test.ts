@@ -177,7 +177,7 @@ describe('options that make no machine', () => {
     );
   });
 
-  test('a CPU that is not there cannot run anything, nor be stepped when it has nothing to do', () => {
+  test('a CPU that is not there, or that has nothing to do, is not run', () => {
     const machine = new Machine({ cpus: 2 });
     expect(() => machine.run(2, nothing())).toThrowError(
       expect.objectContaining({ code: 'ERR_CPU_RANGE' }) as UsageError,

@@ -19,7 +19,7 @@ export function applicable({ axioms }: Machine, { invalidations, buffer }: Cpu):
 /** Declares `applicable` and taking the invalidation off the list. */
 export function touchApply({ axioms }: Machine, cpu: Cpu, into: Footprint): void {
   const [oldest] = cpu.invalidations;
-  assert(oldest !== undefined, `an invalidation waits on CPU ${cpu.id}`);
+  assert(oldest !== undefined, 'an invalidation that is applied waits');
   into.write(postedId(oldest.from.id, cpu.id, oldest.ordinal));
   // The drain of the last such store enables it. The next one is an access, which the translation
   // caches are in the footprint of, as they are here.

@@ -1,6 +1,6 @@
 /**
- * A cell has the same id in every interleaving, also one that code makes while it runs: footprints of
- * one schedule can be compared with those of another.
+ * A cell has the same id in every interleaving, also one that code makes while it runs: footprints
+ * of one schedule can be compared with those of another.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';

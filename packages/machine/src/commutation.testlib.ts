@@ -1,8 +1,8 @@
 /**
- * The commutation law, from outside: after a schedule, take two enabled transitions whose footprints
- * do not conflict, in either order. Nobody may be able to tell the order, and neither may have
- * changed what the other would touch, or whether it may happen at all. The world is built anew for
- * every order, since generators cannot be copied.
+ * The commutation law, from outside: after a schedule, take two enabled transitions whose
+ * footprints do not conflict, in either order. Nobody may be able to tell the order, and neither
+ * may have changed what the other would touch, or whether it may happen at all. The world is built
+ * anew for every order, since generators cannot be copied.
  */
 import { fingerprint, footprintOf, showFootprint } from './fingerprint.testlib.ts';
 import type { Footprint } from './footprint.ts';
@@ -81,7 +81,10 @@ const firstDifference = (one: readonly string[], other: readonly string[]): stri
   return `${one[at]} // ${other[at]}`;
 };
 
-/** On a machine of `count` CPUs: what `first` did to the footprint or the possibility of each transition that was there. */
+/**
+ * On a machine of `count` CPUs: what `first` did to the footprint or the possibility of each
+ * transition that was there.
+ */
 function changed(
   count: number,
   now: Possibilities,
@@ -95,7 +98,7 @@ function changed(
   for (const other of now.values())
     if (swappable(first, other) || (sameCpu(first, other) && !programOrder(first, other))) {
       const later = then.get(other.next);
-      if (later === undefined && other.next !== first.next && !sameKind(first, other))
+      if (later === undefined && !(sameCpu(first, other) && sameKind(first, other)))
         note(`${first.name} ends ${other.name}`, conflicts(first, other), 'it is lost');
       else if (swappable(first, other) && later !== undefined && later.key !== other.key)
         note(

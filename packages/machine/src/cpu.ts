@@ -123,7 +123,7 @@ export class Cpu {
   accept(vector: number): void {
     if (this.audit !== null) this.audit.write(this.cell(Hardware.pending));
     const at = this.arrived.indexOf(vector);
-    assert(at !== -1, `vector ${vector} is pending on CPU ${this.id}`);
+    assert(at !== -1, 'a vector that is taken is pending');
     this.arrived.splice(at, 1);
   }
 
@@ -159,7 +159,7 @@ export class Cpu {
   /** Takes the oldest posted invalidation off the list. */
   takeInvalidation(): PostedInvalidation {
     const posted = this.inbox.shift();
-    assert(posted !== undefined, `an invalidation waits on CPU ${this.id}`);
+    assert(posted !== undefined, 'an invalidation that is applied waits');
     if (this.audit !== null) this.audit.write(postedId(posted.from.id, this.id, posted.ordinal));
     posted.from.unapplied--;
     return posted;

@@ -26,7 +26,7 @@ export class CpuMask implements Iterable<CpuId> {
     if (cpu >>> 5 >= this.words.length)
       throw new UsageError(
         'ERR_CPU_RANGE',
-        `no room for CPU ${cpu} in a mask of ${32 * this.words.length}: make it for all CPUs there are`,
+        `no room for CPU ${cpu} in a mask of ${32 * this.words.length}: make it for every CPU`,
       );
     this.words[cpu >>> 5] = (this.words[cpu >>> 5] ?? 0) | (1 << (cpu & 31));
   }

@@ -1,6 +1,7 @@
 /**
- * Calls of one CPU to others, whatever the schedule: every call runs once, in order, on every target;
- * who waits goes on only after that; calls that come while one is pending share its interrupt.
+ * Calls of one CPU to others, whatever the schedule: every call runs once, in order, on every
+ * target; who waits goes on only after that; calls that come while one is pending share its
+ * interrupt.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -125,7 +126,7 @@ test('who calls and waits goes on only when the function has run everywhere', ()
   );
 });
 
-test('calls to a CPU with interrupts off share one interrupt: awaited ones run first, in order', () => {
+test('calls to a CPU with interrupts off share one interrupt, and awaited ones run first', () => {
   fc.assert(
     fc.property(
       fc.array(fc.boolean(), { minLength: 1, maxLength: 5, size: 'max' }),

@@ -53,6 +53,9 @@ export interface Csd {
   run: CallFunction<never> | null;
   info: unknown;
   next: Csd | null;
+  /** What its Ops need, made once. */
+  readonly untilUnlocked: Wait;
+  readonly push: (newest: Csd | null) => Csd;
 }
 
 /** Where a kernel's tracepoints are. Called by code of the CPU in question. */
@@ -88,7 +91,7 @@ const CSD_WAIT: OpKind = { ...WAIT, name: 'csdWait' };
 
 const unlocked = (locked: unknown): boolean => locked === false;
 const whileLocked = (kind: OpKind, csd: Csd): Op<void> =>
-  new Op<void>(kind, null, -1, { cells: [csd.lock], until: unlocked } satisfies Wait);
+  new Op<void>(kind, null, -1, csd.untilUnlocked);
 
 const MASK_CALL: OpKind = {
   name: 'maskCall',
@@ -118,7 +121,7 @@ export class CallQueues {
   /** The queue of CPU `cpu`: its newest CSD, which leads to the older ones. */
   queue(cpu: CpuId): Cell<Csd | null> {
     const queue = this.queues[cpu];
-    assert(queue !== undefined, `CPU ${cpu} has a queue`);
+    assert(queue !== undefined, 'every CPU has a queue');
     return queue;
   }
 
@@ -133,7 +136,7 @@ export class CallQueues {
     let csd = this.csds.get(key);
     if (csd === undefined) {
       const lock = this.machine.cell(`csd[${from},${to}].lock`, false);
-      csd = { from, to, lock, sync: false, run: null, info: null, next: null };
+      csd = newCsd(from, to, lock);
       this.csds.set(key, csd);
     }
     return csd;
@@ -155,7 +158,7 @@ export class CallQueues {
       csd.run = run;
       csd.info = info;
       // The locked instruction puts the fill in memory before the CSD can be found.
-      const before = yield* new Op<Csd | null>(CSD_ENQUEUE, this.queue(to), -1, pushes(csd));
+      const before = yield* new Op<Csd | null>(CSD_ENQUEUE, this.queue(to), -1, csd.push);
       if (before === null) interrupted.set(to);
       this.trace.queued?.(csd, before === null);
     }
@@ -184,11 +187,10 @@ export class CallQueues {
   /** Runs what is queued for the running CPU: the interrupt, and what an idle loop does before it. */
   *flush(): Coroutine {
     const queue = this.queue(this.running());
-    const newest = yield* new Op<Csd | null>(CSD_TAKE, queue, -1, () => null);
-    // Sorted while all of them are locked: an unlocked one may be on its way again, as another call.
-    const inOrder = oldestFirst(newest);
-    const awaited = inOrder.filter(({ sync }) => sync);
-    const others = inOrder.filter(({ sync }) => !sync);
+    const newest = yield* new Op<Csd | null>(CSD_TAKE, queue, -1, takeAll);
+    // Sorted while all of them are locked: an unlocked one may be on its way again already.
+    const awaited = oldestFirst(newest, true);
+    const others = oldestFirst(newest, false);
     for (const csd of awaited) {
       yield* call(this.runFunction(csd));
       yield* new Op<void>(CSD_UNLOCK, csd.lock, -1, false);
@@ -221,15 +223,29 @@ export class CallQueues {
   }
 }
 
-const pushes =
-  (csd: Csd) =>
-  (newest: unknown): Csd => {
-    csd.next = newest as Csd | null;
-    return csd;
+function newCsd(from: CpuId, to: CpuId, lock: Cell<boolean>): Csd {
+  const csd: Csd = {
+    from,
+    to,
+    lock,
+    sync: false,
+    run: null,
+    info: null,
+    next: null,
+    untilUnlocked: { cells: [lock], until: unlocked },
+    push: (newest) => {
+      csd.next = newest;
+      return csd;
+    },
   };
+  return csd;
+}
 
-function oldestFirst(newest: Csd | null): readonly Csd[] {
+const takeAll = (): null => null;
+
+/** The CSDs of a queue that somebody waits for, or the others. */
+function oldestFirst(newest: Csd | null, sync: boolean): readonly Csd[] {
   const csds: Csd[] = [];
-  for (let csd = newest; csd !== null; csd = csd.next) csds.push(csd);
-  return csds.toReversed();
+  for (let csd = newest; csd !== null; csd = csd.next) if (csd.sync === sync) csds.push(csd);
+  return csds.length > 1 ? csds.toReversed() : csds;
 }

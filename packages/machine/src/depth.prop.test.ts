@@ -1,6 +1,6 @@
 /**
- * It makes no difference how deep code is called, and in which way; and a task that was switched out
- * goes on where it was.
+ * It makes no difference how deep code is called, and in which way; and a task that was switched
+ * out goes on where it was.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -35,7 +35,9 @@ test('a program does the same inline, by call() and by nested yield*', () => {
   expect(steps).toBeGreaterThan(3000);
 });
 
-/** A value that has been through as many calls as `shape` says: true for call(), false for yield*. */
+/**
+ * A value that has been through as many calls as `shape` says: true for call(), false for yield*.
+ */
 function* through(shape: readonly boolean[], value: number): Coroutine<number> {
   const [first, ...rest] = shape;
   if (first === undefined) {

@@ -12,7 +12,10 @@ export class ModelBugError extends Error {
   override readonly name = 'ModelBugError';
 }
 
-/** Throws ModelBugError unless `condition` holds. `sentence` says what should have been true. */
+/**
+ * Throws ModelBugError unless `condition` holds. `sentence` says what should have been true: a
+ * constant, because it is made whether or not it is needed (explain.ts adds who and where).
+ */
 export function assert(condition: boolean, sentence: string): asserts condition {
   if (!condition) throw new ModelBugError(sentence);
 }

@@ -33,8 +33,8 @@ export function unwind(cpu: Cpu): readonly string[] {
 }
 
 /**
- * `error`, which came up on `cpu` at `op`, with CPU, Op and coroutine stack in its message. With `op`
- * null it came up between two Ops: in the coroutine that threw it, or in none, which is `[]`.
+ * `error`, which came up on `cpu` at `op`, with CPU, Op and coroutine stack in its message. With
+ * `op` null it came up between two Ops: in the coroutine that threw it, or in none, which is `[]`.
  */
 export function explain(
   cpu: Cpu,
@@ -47,9 +47,9 @@ export function explain(
   const last = op ?? cpu.op;
   const places = [...thrower, ...unwind(cpu)];
   const stack = places.length === 0 ? ['(no coroutine)'] : places;
-  const where = `CPU ${cpu.id} (${cpu.task.name}), ${op === null ? 'after ' : ''}${describeOp(last)}`;
+  const at = `${op === null ? 'after ' : ''}${describeOp(last)}`;
   const lines = ['  coroutine stack, innermost first:', ...stack.map((place) => `    ${place}`)];
-  const message = [`${where}: ${what}`, ...lines].join('\n');
+  const message = [`CPU ${cpu.id} (${cpu.task.name}), ${at}: ${what}`, ...lines].join('\n');
   const result =
     error instanceof UsageError
       ? new UsageError(error.code, message)
@@ -58,11 +58,13 @@ export function explain(
   return result;
 }
 
-/** The places in the coroutine that threw `error`, and in those it is nested in by plain `yield*`. */
+/**
+ * The places in the coroutine that threw `error`, and in those it is nested in by plain `yield*`.
+ */
 function throwerOf(error: Error): readonly string[] {
   const places = placesIn(error.stack, 'next');
   if (places.length > 0) return places;
-  // So deep in ordinary functions that the coroutine is not in the stack any more: where it happened.
+  // So deep in ordinary functions that no coroutine is in the stack any more: where it happened.
   const first = error.stack?.split('\n').find((line) => line.trim().startsWith('at '));
   return first === undefined ? [] : [first.trim().replace(/^at /, '')];
 }

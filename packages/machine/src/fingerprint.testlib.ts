@@ -1,6 +1,6 @@
 /**
- * What can be told about the state of a world, as text: two schedules that ought to come to the same
- * are compared by it, and a difference is readable.
+ * What can be told about the state of a world, as text: two schedules that ought to come to the
+ * same are compared by it, and a difference is readable.
  */
 import { Cell } from './cell.ts';
 import type { Cpu } from './cpu.ts';
@@ -23,7 +23,7 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
   if (typeof value !== 'object' || value === null) return String(value);
   if ('lock' in value && 'next' in value && 'info' in value && 'from' in value && 'to' in value)
-    return `csd ${String(value.from)}>${String(value.to)} ${show(value.info)} then ${show(value.next)}`;
+    return `csd ${show(value.from)}>${show(value.to)} ${show(value.info)} then ${show(value.next)}`;
   return 'name' in value ? String(value.name) : JSON.stringify(value);
 }
 
@@ -76,12 +76,16 @@ function showCpu(cpu: Cpu): readonly string[] {
   const contexts = task.contexts.map(
     ({ kind, vector, base, op, irqsOn }) => `${kind} ${vector} ${base} ${irqsOn} ${showOp(op)}`,
   );
+  const stores = [...cpu.buffer].map(({ cell, at, value }) => `${cell?.id ?? at}=${show(value)}`);
+  const posted = cpu.invalidations.map(
+    ({ from, ordinal, what }) => `${from.id}.${ordinal} ${JSON.stringify(what)}`,
+  );
   return [
     `irqs ${cpu.irqsOn} nmis masked ${cpu.nmisMasked} pending ${cpu.pending.join()}`,
     `task ${task.name}, ${task.stack.length} deep, at ${showOp(cpu.op)}`,
     `contexts ${contexts.join('; ')}`,
-    `buffer ${[...cpu.buffer].map(({ cell, at, value }) => `${cell?.id ?? at}=${show(value)}`).join(' ')}`,
-    `inbox ${cpu.invalidations.map(({ from, ordinal, what }) => `${from.id}.${ordinal} ${JSON.stringify(what)}`).join('; ')}`,
+    `buffer ${stores.join(' ')}`,
+    `inbox ${posted.join('; ')}`,
     `outstanding ${cpu.outstanding} root ${cpu.root} pcid ${cpu.pcid}`,
     ...showTlb(cpu),
   ].map((line) => `cpu ${cpu.id}: ${line}`);

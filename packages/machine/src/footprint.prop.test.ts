@@ -75,7 +75,7 @@ const ENCOUNTERS: readonly Encounter[] = [
   {
     about: 'page tables and translation caches',
     families: ['tables', 'invalidations', 'broadcasts'],
-    runs: 1300,
+    runs: 1000,
     pairs: [
       ...both(
         'access and access',

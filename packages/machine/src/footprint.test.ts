@@ -1,6 +1,6 @@
 /**
- * The commutation law in the smallest worlds in which one part of some footprint is needed: at every
- * state that they can come to. footprint.prop.test.ts tries it in random worlds.
+ * The commutation law in the smallest worlds in which one part of some footprint is needed: at
+ * every state that they can come to. footprint.prop.test.ts tries it in random worlds.
  */
 import { expect, test } from 'vitest';
 import { AXIOMS, type Axioms } from './axioms.ts';

@@ -1,7 +1,7 @@
 /**
- * What a transition touches, as numbers. Two transitions of different CPUs may be swapped if neither
- * writes what the other reads or writes; a driver that explores all schedules rests on that, so a
- * footprint must be complete (checking.ts proves it Op by Op) and should be exact.
+ * What a transition touches, as numbers. Two transitions of different CPUs may be swapped if
+ * neither writes what the other reads or writes; a driver that explores all schedules rests on
+ * that, so a footprint must be complete (audit.ts compares, Op by Op) and should be exact.
  *
  * A number names the same thing in every interleaving: nothing here depends on the order in which
  * CPUs got to run. That is why cells made while code runs are numbered per CPU (cell.ts).
@@ -56,8 +56,8 @@ export const dynamicId = (cpus: number, cpu: number, ordinal: number): number =>
 /**
  * The id of the `ordinal`-th store of `cpu` while it is buffered. The store writes it, its drain
  * writes it, and a load that forwards from it reads it: so a drain is after its store, and a
- * forwarded load differs from one after the drain. Whatever needs an empty store buffer reads it too
- * (access.ts, `touchDrained`).
+ * forwarded load differs from one after the drain. Whatever needs an empty store buffer reads it
+ * too (access.ts, `touchDrained`).
  */
 export const storeId = (cpu: number, ordinal: number): number => STORES + ordinal * MAX_CPUS + cpu;
 
@@ -77,8 +77,12 @@ export const postedId = (from: number, to: number, ordinal: number): number =>
 /** Says in words what `id` is; a cell's own name is known to the machine only. */
 export function describeId(id: number, cpus: number): string {
   if (id >= POSTED) {
-    const pair = (id - POSTED) % MAX_CPUS ** 2;
-    return `invalidation ${Math.floor((id - POSTED) / MAX_CPUS ** 2)} of CPU ${Math.floor(pair / MAX_CPUS)} for CPU ${pair % MAX_CPUS}`;
+    const [ordinal, pair] = [
+      Math.floor((id - POSTED) / MAX_CPUS ** 2),
+      (id - POSTED) % MAX_CPUS ** 2,
+    ];
+    const [from, to] = [Math.floor(pair / MAX_CPUS), pair % MAX_CPUS];
+    return `invalidation ${ordinal} of CPU ${from} for CPU ${to}`;
   }
   if (id >= WORDS) return `word 0x${((id - WORDS) * 8).toString(16)}`;
   if (id >= FRAMES) return `frame 0x${(id - FRAMES).toString(16)}`;

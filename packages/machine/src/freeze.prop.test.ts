@@ -1,6 +1,6 @@
 /**
- * A host that takes a vCPU away and gives it back changes nothing but time: leave its moves out of a
- * schedule, and everything that code has seen, and the state of the machine, is the same.
+ * A host that takes a vCPU away and gives it back changes nothing but time: leave its moves out of
+ * a schedule, and everything that code has seen, and the state of the machine, is the same.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';

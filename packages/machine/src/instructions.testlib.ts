@@ -1,7 +1,7 @@
 /**
  * What random programs are made of: an instruction is a name and two small numbers, which choose
- * among the few variables, entries, pages and CPUs of a world. Plain data, so that a failing program
- * can be read and shrunk, and run again from the start for the next schedule.
+ * among the few variables, entries, pages and CPUs of a world. Plain data, so that a failing
+ * program can be read and shrunk, and run again from the start for the next schedule.
  */
 import type { Cell } from './cell.ts';
 import { show } from './fingerprint.testlib.ts';

@@ -41,7 +41,7 @@ export interface Wakeable {
 function leaveContext(cpu: Cpu): void {
   const { task } = cpu;
   const context = task.contexts.pop();
-  assert(context !== undefined, `CPU ${cpu.id} is in an interrupt`);
+  assert(context !== undefined, 'who leaves an interrupt is in one');
   task.stack.length = context.base;
   cpu.op = context.op;
 }

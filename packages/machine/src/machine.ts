@@ -253,7 +253,7 @@ export class Machine {
     switch (transitionKind(next)) {
       case TransitionKind.step: {
         const { op } = cpu;
-        assert(op !== null, `CPU ${cpu.id} has an Op`);
+        assert(op !== null, 'a CPU that steps has an Op');
         try {
           op.kind.touch(this, cpu, op, into, transitionArg(next));
         } catch (error) {
@@ -334,10 +334,15 @@ export class Machine {
     this.current = null;
   }
 
+  /** Has the oldest store of `cpu` reach memory. */
+  drain(cpu: Cpu): void {
+    drain(this, cpu);
+  }
+
   /** Has `cpu` take what `deliverable` says. */
   deliver(cpu: Cpu): void {
     const vector = this.deliverable(cpu);
-    assert(vector !== null, `an interrupt can be taken on CPU ${cpu.id}`);
+    assert(vector !== null, 'an interrupt that is taken can be');
     cpu.accept(vector);
     const handler = this.handler(vector);
     this.on(cpu, () => enterContext(cpu, vector === NMI_VECTOR ? 'nmi' : 'irq', vector, handler()));
@@ -345,7 +350,7 @@ export class Machine {
 
   private move(cpu: Cpu, index: number): void {
     const move = this.environment[index];
-    assert(move !== undefined && this.moveEnabled(index, cpu), `move ${index} is enabled`);
+    assert(move !== undefined && this.moveEnabled(index, cpu), 'a move that happens is enabled');
     this.movesLeft[index] = (this.movesLeft[index] ?? 0) - 1;
     const vector = move.kind === 'nmi' ? NMI_VECTOR : (move.vector ?? null);
     const body = move.body ?? (vector === null ? nothing : this.handler(vector));

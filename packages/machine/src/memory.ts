@@ -87,12 +87,6 @@ export class PhysicalMemory {
     return this.lastFrame;
   }
 
-  /** Frees what the frame held: it reads as 0 again. What `clear_page` does, at once. */
-  clear(number: number): void {
-    this.frames.delete(number);
-    this.last = -1;
-  }
-
   /** Written frames by number, for messages and tests. */
   written(): Iterable<[number, Frame]> {
     return this.frames.entries();

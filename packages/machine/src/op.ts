@@ -114,8 +114,8 @@ function notePlace(failure: unknown): void {
 }
 
 /**
- * The generators in a JavaScript stack, innermost first, down to where the driver came in: under the
- * function of each stands the `method` of the generator object by which it was entered.
+ * The generators in a JavaScript stack, innermost first, down to where the driver came in: under
+ * the function of each stands the `method` of the generator object by which it was entered.
  */
 export function placesIn(stack: string | undefined, method: 'next' | 'throw'): readonly string[] {
   const lines = (stack ?? '').split('\n').map((line) => line.trim());

@@ -39,9 +39,8 @@ const HARDWARE: readonly Shape[] = [
     about: 'stores on their way, and who waits for them',
     plan: plan(
       [
-        [does('store', 0), does('load', 0), does('fence'), does('wait', 1)],
-        [does('store', 1), does('store', 1), does('waitForTwo', 0, 2)],
-        [does('store', 2)],
+        [does('store', 0), does('load', 0), does('wait', 1)],
+        [does('store', 1), does('store', 1)],
       ],
       {
         moves: [
@@ -58,6 +57,15 @@ const HARDWARE: readonly Shape[] = [
       'drain enables wait',
       'vmEntry enables move',
     ],
+  },
+  {
+    about: 'a wait for two variables at once',
+    plan: plan([
+      [does('store', 0), does('fence'), does('load', 1)],
+      [does('store', 1), does('xchg', 1)],
+      [does('waitForTwo', 0, 1)],
+    ]),
+    pairs: ['drain enables fence', 'drain enables wait', 'locked and wait in conflict'],
   },
   {
     about: 'two CPUs that store and load crosswise',

@@ -90,6 +90,11 @@ export function enter(cpu: Cpu, body: Coroutine<unknown>, handlerEnd: HandlerEnd
   resumeTop(cpu, undefined, handlerEnd);
 }
 
+// Every generator function has a prototype of its own, so `top.next` is looked up anew for each of
+// them; what they inherit is one function.
+const resume: (this: Coroutine<unknown>, given: unknown) => IteratorResult<Op, unknown> =
+  Object.getPrototypeOf(Object.getPrototypeOf((function* () {})())).next;
+
 /** Runs the top coroutine of `cpu` to its next Op, through any calls and returns. */
 function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
   const { stack, contexts } = cpu.task;
@@ -98,7 +103,7 @@ function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
   while (top !== undefined) {
     let step: IteratorResult<Op, unknown>;
     try {
-      step = top.next(given);
+      step = resume.call(top, given);
     } catch (error) {
       stack.pop();
       if (isCoroutine(top)) throw explain(cpu, error, null);
@@ -132,12 +137,14 @@ function resumeTop(cpu: Cpu, result: unknown, handlerEnd: HandlerEnd): void {
 /** A coroutine at a plain yield cannot be asked where it is. */
 const UNKNOWN = ['(at a plain yield, in what the next line calls)'];
 
+const INSTEAD = 'write yield* op, or yield* call(coroutine)';
+
 function yieldedSomethingElse(what: unknown): UsageError {
   return new UsageError(
     'ERR_COROUTINE',
     what instanceof Op
       ? `a coroutine yielded the Op ${what.kind.name} by plain yield: write yield* op`
-      : `a coroutine yielded ${whatIs(what)}, which is not an Op: write yield* op, or yield* call(coroutine)`,
+      : `a coroutine yielded ${whatIs(what)}, which is not an Op: ${INSTEAD}`,
   );
 }
 

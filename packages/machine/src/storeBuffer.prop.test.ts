@@ -1,7 +1,7 @@
 /**
  * The store buffer against the abstract machine of x86-TSO (Owens, Sarkar and Sewell, TPHOLs 2009),
- * written down here once more in a few lines: the same programs by the same schedule have to see the
- * same values.
+ * written down here once more in a few lines: the same programs by the same schedule have to see
+ * the same values.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';

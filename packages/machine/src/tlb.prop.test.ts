@@ -78,7 +78,7 @@ test('what may be cached is what walks could have found and nothing has invalida
         }
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 250 },
   );
   expect(several).toBeGreaterThan(1000);
 });
@@ -91,8 +91,8 @@ const marks = ({ tlb }: Cpu, access: Access, way: number): boolean => {
 };
 
 /**
- * Has `may` follow `next`, which `finite` is about to take: where that goes one way, the other has to
- * have a way to the same place.
+ * Has `may` follow `next`, which `finite` is about to take: where that goes one way, the other has
+ * to have a way to the same place.
  */
 function follow(finite: World, may: World, next: Transition): void {
   const id = transitionCpu(next);

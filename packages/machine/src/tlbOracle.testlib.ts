@@ -1,8 +1,8 @@
 /**
  * What translation caches may hold, by the letter: after every transition, everything that a walk
- * could find from the root or from any upper entry that may be cached is added, again and again until
- * nothing is new; an invalidation takes out what it names. No cleverness: it reads whole tables, and
- * knows of what happened only the memory, the roots and the instructions.
+ * could find from the root or from any upper entry that may be cached is added, again and again
+ * until nothing is new; an invalidation takes out what it names. No cleverness: it reads whole
+ * tables, and knows of what happened only the memory, the roots and the instructions.
  */
 import type { Cpu } from './cpu.ts';
 import { levelSize, Pte, pteHas, ptePfn } from './pageTable.ts';

@@ -38,7 +38,7 @@ export const transitionCpu = (of: Transition): number => Math.floor(of / KINDS) 
 /** What happens. */
 export const transitionKind = (of: Transition): TransitionKind => {
   const kind = of % KINDS;
-  assert(kind <= TransitionKind.move, `transition ${of} has no kind`);
+  assert(kind <= TransitionKind.move, 'a transition has a kind');
   return kind as TransitionKind;
 };
 

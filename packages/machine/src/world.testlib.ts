@@ -43,7 +43,10 @@ export const FRAMES = {
 /** Pages of data; 512 is where a huge page begins. */
 export const DATA_FRAMES: readonly number[] = [8, 9, 10, 512];
 
-/** Where programs look: three pages of two tables, and one that is only there as part of a huge page. */
+/**
+ * Where programs look: three pages of two tables, and one that is only there as part of a huge
+ * page.
+ */
 export const ADDRESSES: readonly number[] = [0, 0x1000, 0x20_0000, 0x20_1000];
 
 /** Entries that programs write, and what they write there: tables and pages come and go. */

@@ -13,13 +13,14 @@ export class Charges {
   private readonly ipiFlight: number;
   private readonly ipiFlightFar: number;
   private readonly table: CostTable;
-  private readonly perSocket: number;
+  /** Which socket each CPU is in. */
+  private readonly sockets: Uint16Array;
   private readonly kinds = new Map<OpKind, Cost>();
 
   /** @throws UsageError ERR_COST */
   constructor(costs: CostTable | undefined, perSocket: number = MAX_CPUS) {
     this.table = costTable(costs);
-    this.perSocket = perSocket;
+    this.sockets = new Uint16Array(MAX_CPUS).map((_, cpu) => Math.floor(cpu / perSocket));
     this.storeDrain = this.ns('storeDrain');
     this.walkStep = this.ns('walkStep');
     this.irqEntry = this.ns('irqEntry');
@@ -53,16 +54,12 @@ export class Charges {
   /** What a cache line costs that CPU `from` touched last and `to` needs. */
   transfer(from: number, to: number): number {
     if (from === to || from === -1) return 0;
-    return this.far(from, to) ? this.lineFar : this.line;
+    return this.sockets[from] === this.sockets[to] ? this.line : this.lineFar;
   }
 
   /** How long an interrupt takes from `from` to `to`. */
   flight(from: number, to: number): number {
-    return this.far(from, to) ? this.ipiFlightFar : this.ipiFlight;
-  }
-
-  private far(a: number, b: number): boolean {
-    return Math.floor(a / this.perSocket) !== Math.floor(b / this.perSocket);
+    return this.sockets[from] === this.sockets[to] ? this.ipiFlight : this.ipiFlightFar;
   }
 }
 

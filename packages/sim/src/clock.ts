@@ -208,7 +208,7 @@ export class Clock {
     const { machine } = this;
     const { cpu, nextAt } = line;
     const { op } = cpu;
-    assert(op !== null, `CPU ${cpu.id} has an Op`);
+    assert(op !== null, 'a CPU that steps has an Op');
     if (fetchesAgain(line, this.charges)) return;
     if (line.takes !== null) line.takes.toucher = cpu.id;
     // A call that is done at once moves it on (maskCall.ts).
@@ -239,7 +239,7 @@ export class Clock {
   private drain(line: Timeline): void {
     line.drains.shift();
     line.drainedAt = line.nextAt;
-    this.machine.execute(transition(TransitionKind.drain, line.cpu.id));
+    this.machine.drain(line.cpu);
   }
 
   private deliver(line: Timeline): void {
@@ -248,7 +248,7 @@ export class Clock {
     const early = cpu.pending.filter((vector) => line.arrival(vector) > line.leaveAt);
     for (const vector of early) cpu.accept(vector);
     const vector = this.machine.deliverable(cpu);
-    assert(vector !== null, `an interrupt has arrived on CPU ${cpu.id}`);
+    assert(vector !== null, 'an interrupt that is taken has arrived');
     line.arrivals.delete(vector);
     line.leave();
     this.interrupts++;
@@ -258,7 +258,7 @@ export class Clock {
 
   private move(line: Timeline): void {
     const { leavesFor, plan } = line;
-    assert(leavesFor !== null, `CPU ${line.cpu.id} leaves for a planned move`);
+    assert(leavesFor !== null, 'a move that happens was planned');
     plan.splice(plan.indexOf(leavesFor), 1);
     line.leave();
     if (leavesFor.kind !== 'host') this.interrupts++;

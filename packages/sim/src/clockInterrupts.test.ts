@@ -323,6 +323,22 @@ test('a vector that is sent twice is one interrupt, there with the first that ar
   expect(story.notes).toEqual(['irq@0 begins 1225', 'irq@0 ends 1225']);
 });
 
+test('a vector that was there before the run is there at its beginning', () => {
+  const story = new Story().answer(LOW, 'irq');
+  story.machine.cpu(0).arrive(LOW);
+  story.on(0, function* () {
+    yield* localIrqDisable();
+    yield* compute(100);
+    yield* localIrqEnable();
+  });
+  story.on(1, function* () {
+    yield* sendIpi(story.mask(0), LOW); // arrives at 1025, as the same interrupt
+  });
+  story.run();
+  // It goes first, before anything has run.
+  expect(story.notes).toEqual(['irq@0 begins 100', 'irq@0 ends 100']);
+});
+
 test('a CPU interrupts itself, and a handler somebody else', () => {
   const story = new Story().answer(HIGH, 'high');
   story.answer(LOW, 'low', function* () {

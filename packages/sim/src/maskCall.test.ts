@@ -10,11 +10,15 @@ import {
   invlpg,
   Machine,
   nop,
+  Op,
+  type OpKind,
   type TraceRecord,
   virtAddr,
 } from '@shootdown/machine';
 import { expect, test } from 'vitest';
 import { Clock, type ClockRun, runByClock } from './clock.ts';
+import { oneNop } from './clock.testlib.ts';
+import type { Cost } from './costs.ts';
 import { type CallPlan, FUNCTIONS, runCalls, type Told } from './maskCall.testlib.ts';
 
 /** CPU 0 calls the other three twice; they have walked a page table before and do so again. */
@@ -30,6 +34,7 @@ const PLAN: CallPlan = {
     'looks',
   ],
   untilNs: 1_000_000,
+  moves: [],
 };
 
 const both = (run: CallFunction<number>): readonly [Told, Told] => [
@@ -82,8 +87,9 @@ test.each(['compute', 'access', 'store', 'locked', 'wait', 'mayFail', 'sendIpi']
   },
 );
 
-test.each([
-  ['csdLock', { ns: 5, line: false }],
+test.each<[string, Omit<Cost, 'source'>]>([
+  ['csdTake', { ns: 5, line: false }],
+  ['csdWait', { ns: 5, line: 'hidden' }],
   ['iret', { ns: 5, line: true }],
   ['ipiFlight', { ns: 0 }],
 ])('costs with another %s make no difference between at once and step by step', (name, cost) => {
@@ -114,6 +120,93 @@ test('a call to nobody takes no time, and nothing is taken before it', () => {
   // The host takes the CPU at 1000, the first boundary after the call that was none.
   runByClock(machine, { plan: [{ atNs: 1000, move: 0 }] });
   expect(times).toEqual([1000, 1000 + 700 + 300 + 1]);
+});
+
+/** What comes of what `build` builds, with calls done at once and without. */
+function twice(
+  build: (machine: Machine, calls: CallQueues) => void,
+  cpus = 3,
+): readonly (readonly (string | number)[])[] {
+  return [true, false].map((batch) => {
+    const machine = new Machine({
+      cpus,
+      environment: [{ name: 'device', cpu: 0, kind: 'irq', times: 1, vector: 0x30 }],
+    });
+    build(machine, new CallQueues(machine, 252));
+    const clock = new Clock(machine, {
+      batch,
+      costs: { bell: { ns: 5, source: 'a test' } },
+      plan: [{ atNs: 5006, move: 0 }],
+    });
+    let end: string;
+    try {
+      end = JSON.stringify(clock.run());
+    } catch (error) {
+      end = String(error);
+    }
+    return [end, ...clock.lines.map(({ freeAt }) => freeAt)];
+  });
+}
+
+test('a CPU whose Op looks at what a target does sees it', () => {
+  const [atOnce, stepwise] = twice((machine, calls) => {
+    machine.onInterrupt(0x30, oneNop);
+    const kind: OpKind = {
+      name: 'bell',
+      ready: () => !machine.cpu(1).irqsOn,
+      touch: () => undefined,
+      execute: () => undefined,
+    };
+    machine.run(
+      2,
+      (function* (): Coroutine {
+        yield* new Op<void>(kind, null, -1, null);
+      })(),
+    );
+    machine.run(
+      0,
+      (function* (): Coroutine {
+        yield* compute(20_000);
+        yield* call(calls.callAndWait(new CpuMask(3, [1]), flush({ ops: ['invlpg'] }), 0));
+      })(),
+    );
+  });
+  expect(atOnce).toEqual(stepwise);
+  expect(atOnce?.[0]).toContain('"ended":true');
+});
+
+test.each([[false], [true]])(
+  'a handler that calls whom its CPU is calling hangs at once as step by step (met before: %s)',
+  (metBefore) => {
+    const [atOnce, stepwise] = twice((machine, calls) => {
+      const one = new CpuMask(2, [1]);
+      const run = flush({ ops: ['invlpg'] });
+      // At 5006 the CSD is locked and not yet queued.
+      machine.onInterrupt(0x30, function* () {
+        yield* nop();
+        yield* call(calls.callAndWait(one, run, 0));
+      });
+      machine.run(
+        0,
+        (function* (): Coroutine {
+          yield* nop();
+          if (metBefore) yield* call(calls.callAndWait(one, run, 0));
+          yield* compute(5000 - machine.time);
+          yield* call(calls.post(one, run, 0, true));
+        })(),
+      );
+    }, 2);
+    expect(atOnce).toEqual(stepwise);
+    expect(atOnce?.[0]).toMatch(/Op csdLock: waits with interrupts off/);
+  },
+);
+
+test('a program that begins with a call can be done at once if it begins under the clock', () => {
+  const machine = new Machine({ cpus: 3 });
+  const calls = new CallQueues(machine, 252);
+  const clock = new Clock(machine);
+  machine.run(0, calls.callAndWait(new CpuMask(3, [1, 2]), flush({ ops: ['invlpg'] }), 0));
+  expect(countAnswers(clock)).toMatchObject({ done: 1, ops: 17, timeNs: 673 + 2 * 70 });
 });
 
 test('tracepoints may be methods of a class', () => {

@@ -10,8 +10,11 @@ import {
   compute,
   type Coroutine,
   CpuMask,
+  type Csd,
+  everything,
   halt,
   invlpg,
+  invpcidAll,
   makePte,
   nop,
   Pte,
@@ -46,6 +49,8 @@ export interface CallPlan {
   /** What each CPU does, the first on CPU 0: it calls, or computes for so long, or something else. */
   readonly cpuDoes: readonly (readonly PlannedCall[] | number | 'halts' | 'waits' | 'looks')[];
   readonly untilNs: number;
+  /** When the host takes which CPU away for a while. */
+  readonly moves: readonly { readonly cpu: number; readonly atNs: number }[];
 }
 
 const VA = virtAddr(0);
@@ -70,9 +75,12 @@ export const FUNCTIONS: readonly CallFunction<number>[] = [
     *run() {
       yield* nop();
       yield* serialize();
-      yield* nop();
+      yield* invpcidAll();
     },
-    leaf: { ops: ['nop', 'serialize', 'nop'] },
+    leaf: {
+      ops: ['nop', 'serialize', 'invpcid'],
+      effect: (_machine, { tlb }) => tlb.invalidate(everything(true)),
+    },
   },
   // Costs what only the Op knows: never done at once.
   {
@@ -114,24 +122,32 @@ function snapshot({ lines, machine }: Clock, cells: WatchedMachine['cells']): re
 
 /** Runs the world of `plan` with `functions`. */
 export function runCalls(
-  { cpus, model, perSocket, hooks, cpuDoes, untilNs }: CallPlan,
+  { cpus, model, perSocket, hooks, cpuDoes, untilNs, moves }: CallPlan,
   batch: boolean,
   functions: readonly CallFunction<number>[] = FUNCTIONS,
   changes: ClockOptions = {},
 ): Told {
   const records: string[] = [];
   const sink = (record: unknown): void => void records.push(JSON.stringify(record));
-  const machine = new WatchedMachine({ cpus, model, frames: 16, sink });
+  const environment = moves.map(({ cpu }, index) => ({
+    name: `host ${index}`,
+    cpu: cpu % cpus,
+    kind: 'host' as const,
+    times: 1,
+  }));
+  const machine = new WatchedMachine({ cpus, model, frames: 16, sink, environment });
   const { cells, physical } = machine;
   for (const frame of [1, 2, 3, 4])
     physical.write(frame * 4096, makePte(frame + 1, 1 | 2 | Pte.user));
   for (const cpu of machine.cpus) cpu.root = 1;
-  const emit = (kind: string) => (): void => machine.emit({ kind });
-  const calls = new CallQueues(
-    machine,
-    252,
-    Object.fromEntries(hooks.map((name) => [name, emit(name)])),
-  );
+  const emit = (hook: string) => (what?: Csd | CpuMask) => {
+    let about = '';
+    if (what instanceof CpuMask) about = what.toString();
+    else if (what !== undefined) about = `${what.from} to ${what.to}, ${what.run?.name}`;
+    machine.emit({ kind: `${hook} ${about}` });
+  };
+  const trace = Object.fromEntries(hooks.map((hook) => [hook, emit(hook)]));
+  const calls = new CallQueues(machine, 252, trace);
   const x = machine.cell('x', 0);
   function* callsOthers(planned: readonly PlannedCall[]): Coroutine {
     for (const [index, { after, targets, calls: which, stores }] of planned.entries()) {
@@ -161,7 +177,8 @@ export function runCalls(
     else if (typeof does !== 'number') machine.run(id, callsOthers(does));
     else if (does > 0) machine.run(id, computes(does));
   }
-  const clock = new Clock(machine, { cpusPerSocket: perSocket, untilNs, batch, ...changes });
+  const plan = moves.map(({ atNs }, move) => ({ atNs, move }));
+  const clock = new Clock(machine, { cpusPerSocket: perSocket, untilNs, batch, plan, ...changes });
   const answers = { done: 0, refused: 0 };
   const ask = machine.onMaskCall;
   if (ask !== null)
@@ -259,6 +276,16 @@ export const callPlans: fc.Arbitrary<CallPlan> = fc
       untilNs: fc.oneof(
         { weight: 4, arbitrary: fc.constant(10_000_000) },
         { weight: 1, arbitrary: fc.nat(100_000) },
+      ),
+      moves: fc.oneof(
+        { weight: 3, arbitrary: fc.constant([]) },
+        {
+          weight: 1,
+          arbitrary: fc.array(fc.record({ cpu: fc.nat(63), atNs: fc.nat(60_000) }), {
+            minLength: 1,
+            maxLength: 3,
+          }),
+        },
       ),
     }),
   );

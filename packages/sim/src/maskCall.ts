@@ -12,6 +12,7 @@ import {
   type CallTrace,
   type Cell,
   cpuId,
+  type CpuId,
   type Cpu,
   type Csd,
   type InterruptContext,
@@ -47,9 +48,8 @@ export interface CallCosts {
 const CALLER_OPS = 4;
 const TARGET_OPS = 3;
 
-/** Ops of a call that need the cache line of their cell to themselves, and the others. */
+/** Ops of a call whose cells are cache lines: the sums charge for their transfer. */
 const TAKES_LINE = ['csdLock', 'csdFill', 'csdEnqueue', 'csdTake', 'csdUnlock', 'csdWait'];
-const NO_LINE = ['sendIpi', 'iret'];
 
 /** Ops that cost what only they know, choose, wait, store, or leave: nothing for a sum. */
 const UNSUMMABLE: ReadonlySet<string> = new Set([
@@ -69,8 +69,10 @@ const UNSUMMABLE: ReadonlySet<string> = new Set([
 
 /** One target, as its caller knows it. Kept from call to call. */
 interface Called {
+  readonly id: CpuId;
   readonly line: Timeline;
   readonly csd: Csd;
+  readonly lock: Cell<boolean>;
   readonly queue: Cell<Csd | null>;
 }
 
@@ -109,14 +111,14 @@ export function maskCall(clock: Clock, from: Cpu, whole: MaskCall): boolean {
   let waited = sent;
   let last = sent;
   for (const one of called) {
-    const { line, csd } = one;
-    const visible = answer(clock, one, sent + charges.flight(from.id, line.cpu.id), costs);
+    const { id, line, lock } = one;
+    const visible = answer(clock, one, sent + charges.flight(from.id, id), costs);
     if (watched) tell(clock, one, visible - costs.drain, whole, costs);
     if (line.freeAt > last) last = line.freeAt;
     if (visible > waited) waited = visible;
-    waited += costs.wait + charges.transfer(csd.lock.toucher, from.id); // csdWait
-    csd.lock.toucher = from.id;
-    if (line.cpu.op !== null) clock.plan(line);
+    waited += costs.wait + charges.transfer(lock.toucher, from.id); // csdWait
+    lock.toucher = from.id;
+    if (!line.idle) clock.plan(line);
   }
   caller.freeAt = waited;
   const each = CALLER_OPS + TARGET_OPS + whole.leaf.ops.length;
@@ -141,7 +143,6 @@ function callCosts(clock: Clock, leaf: LeafFunction): CallCosts | null {
 function addUp({ charges, machine }: Clock, leaf: LeafFunction): CallCosts | null {
   const takesLine = (name: string): boolean => (charges.cost(name).line ?? false) !== false;
   if (!TAKES_LINE.every((name) => charges.cost(name).line === true)) return null;
-  if (NO_LINE.some(takesLine)) return null;
   if (leaf.ops.some((name) => UNSUMMABLE.has(name) || takesLine(name))) return null;
   const flights = [charges.ns('ipiFlight'), charges.ns('ipiFlightFar')];
   const wait = charges.ns('csdWait');
@@ -185,7 +186,7 @@ function willing(clock: Clock, caller: Timeline, { calls, targets }: MaskCall): 
     // Nothing is allocated yet: who refuses leaves no trace.
     const queue = one === undefined ? calls.queue(cpuId(to)) : one.queue;
     const line = one === undefined ? clock.line(to) : one.line;
-    if (!line.inUserMode || queue.value !== null || one?.csd.lock.value === true) return null;
+    if (!line.inUserMode || queue.value !== null || one?.lock.value === true) return null;
     if (line.freeAt > busyUntil) busyUntil = line.freeAt;
     if (line.nextAt < nextAt) nextAt = line.nextAt;
     if (one === undefined) strangers = true;
@@ -236,12 +237,13 @@ function meet(
   for (let to = targets.next(0); to !== -1; to = targets.next(to + 1)) {
     if (to === from.id) continue;
     const target = cpuId(to);
-    const one = (known[to] ??= {
-      line: clock.line(to),
-      queue: calls.queue(target),
-      csd: calls.csd(from.id, target),
-    });
-    if (one.csd.lock.value) return null;
+    let one = known[to];
+    if (one === undefined) {
+      const csd = calls.csd(from.id, target);
+      one = { id: target, line: clock.line(to), queue: calls.queue(target), csd, lock: csd.lock };
+      known[to] = one;
+    }
+    if (one.lock.value) return null;
     called[count++] = one;
   }
   return called;
@@ -260,12 +262,12 @@ function postAll(
   const caller = clock.line(from.id);
   let now = caller.freeAt;
   const watched = isWatched(trace, leaf);
-  for (const { csd, queue } of called) {
-    now += costs.lock + charges.transfer(csd.lock.toucher, from.id); // csdLock
+  for (const { csd, lock, queue } of called) {
+    now += costs.lock + charges.transfer(lock.toucher, from.id); // csdLock
     now += costs.fill + costs.drain; // csdFill, of a line that is ours by now
     if (costs.buffers) caller.drainedAt = now;
     now += costs.enqueue + charges.transfer(queue.toucher, from.id); // csdEnqueue
-    csd.lock.toucher = from.id;
+    lock.toucher = from.id;
     queue.toucher = from.id;
     if (!watched) continue;
     csd.sync = true;
@@ -295,18 +297,17 @@ const IN_INTERRUPT: InterruptContext = {
 /** The target takes the interrupt that arrives at `arrival`; gives when its unlock is visible. */
 function answer(
   { charges }: Clock,
-  { line, csd, queue }: Called,
+  { id, line, lock, queue }: Called,
   arrival: number,
   costs: CallCosts,
 ): number {
-  const { id, op } = line.cpu;
   const boundary = Math.max(line.freeAt, arrival);
-  if (op !== null) line.suspend(boundary);
+  if (!line.idle) line.suspend(boundary);
   const taken = boundary + costs.entry + costs.take + charges.transfer(queue.toucher, id); // csdTake
   const ran = taken + costs.leaf;
-  const unlocked = ran + costs.unlock + charges.transfer(csd.lock.toucher, id); // csdUnlock
+  const unlocked = ran + costs.unlock + charges.transfer(lock.toucher, id); // csdUnlock
   queue.toucher = id;
-  csd.lock.toucher = id;
+  lock.toucher = id;
   const visible = unlocked + costs.drain;
   if (costs.buffers) line.drainedAt = visible;
   line.freeAt = visible + costs.iret; // iret

@@ -42,6 +42,7 @@ export function decide(line: Timeline, machine: Machine, charges: Charges, now: 
       line.nextAt = enteredAt;
     }
   }
+  line.idle = cpu.op === null;
   line.inUserMode = isInUserMode(line);
 }
 

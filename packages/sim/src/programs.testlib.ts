@@ -39,6 +39,8 @@ export interface Plan {
   readonly model: 'tso' | 'sc';
   readonly axioms: { readonly deliveryDrains?: boolean; readonly returnDrains?: boolean };
   readonly costs: 'default' | 'close' | 'none';
+  /** Which close costs. */
+  readonly salt: number;
   readonly perSocket: number;
   readonly seed: number;
   readonly untilNs: number;
@@ -183,10 +185,11 @@ export const FLUSH: CallFunction<undefined> = {
 };
 
 /** Costs close together, so that many things happen at one time; or none at all. */
-function costsOf({ costs }: Plan): CostTable {
+function costsOf({ costs, salt }: Plan): CostTable {
   if (costs === 'default') return {};
   const names = Object.keys(DEFAULT_COSTS).filter((name) => name !== 'maskCall');
-  const ns = (index: number): number => (costs === 'none' ? 0 : index % 4);
+  const ns = (index: number): number =>
+    costs === 'none' ? 0 : (index * (1 + (salt % 5)) + salt) % 4;
   return Object.fromEntries(
     names.map((name, index) => [name, { ns: ns(index), source: 'a test' }]),
   );
@@ -221,6 +224,7 @@ export const plans: fc.Arbitrary<Plan> = fc.integer({ min: 2, max: 4 }).chain((c
       },
     ),
     costs: fc.constantFrom<Plan['costs'][]>('default', 'close', 'close', 'none'),
+    salt: fc.nat(19),
     perSocket: fc.integer({ min: 1, max: 4 }),
     seed: fc.nat(1000),
     untilNs: fc.oneof(fc.constant(1_000_000), fc.nat(5_000)),

@@ -33,6 +33,13 @@ const fast = (plan: Plan): Told =>
   told(plan, ({ machine }) => {
     const clock = new Clock(machine, optionsOf(plan));
     const run = clock.run();
+    // Nobody is left behind as a waiter, and no computation as interrupted.
+    if (run.ended) {
+      for (const { name, waiters } of machine.cells)
+        if (waiters !== null) throw new Error(`somebody still watches ${name}`);
+      for (const { left } of clock.lines)
+        if (left.size > 0) throw new Error('a computation that has ended is kept');
+    }
     return { ...run, free: clock.lines.map(({ freeAt }) => freeAt) };
   });
 

@@ -48,6 +48,8 @@ export function schedule(
   scheduler: Scheduler,
   { maxSteps = 1_000_000 }: ScheduleOptions = {},
 ): ScheduledRun {
+  if (!Number.isInteger(maxSteps) || maxSteps < 0)
+    throw new UsageError('ERR_OPTION', `maxSteps is an integer from 0, not ${maxSteps}`);
   const taken: Transition[] = [];
   const enabled: Transition[] = [];
   const ended = guardDeterminism(machine, () => {

@@ -42,6 +42,8 @@ export class Timeline {
   readonly plan: KindOfMove[] = [];
   /** Whether an interrupt would find it in user mode, and the only one. */
   inUserMode = false;
+  /** Whether it has nothing to execute. */
+  idle = true;
   /** The Op that could not be executed when it was last looked at. */
   blocked: Op | null = null;
   /** The Op that runs, since when, and until when. */

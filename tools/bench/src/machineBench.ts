@@ -18,6 +18,7 @@ import {
 import { runByClock } from '@shootdown/sim';
 import FlatQueue from 'flatqueue';
 import { type Measured, measure } from './measure.ts';
+import { bytesOf } from './memory.ts';
 
 /** How much work a run of the benchmarks does. */
 export interface MachineSize {
@@ -96,8 +97,13 @@ async function opBench({ ops, runs }: MachineSize): Promise<MachineBench> {
 
 function* nothing(): Coroutine {}
 
-/** One CPU calls all others again and again. */
-function broadcast(cpus: number, times: number, batch: boolean, recorded: boolean): number {
+/** One CPU calls all others again and again; the machine comes back with how many interrupts. */
+function broadcast(
+  cpus: number,
+  times: number,
+  batch: boolean,
+  recorded: boolean,
+): { readonly machine: Machine; readonly calls: CallQueues; readonly interrupts: number } {
   let records = 0;
   const machine = new Machine({ cpus, ...(recorded ? { sink: () => void records++ } : {}) });
   const emit = (kind: string): void => machine.emit({ kind });
@@ -125,18 +131,28 @@ function broadcast(cpus: number, times: number, batch: boolean, recorded: boolea
   machine.run(0, caller());
   const { interrupts } = runByClock(machine, { batch });
   if (recorded && records !== 5 * interrupts) throw new Error(`${records} records`);
-  return interrupts;
+  return { machine, calls, interrupts };
 }
+
+/** Bytes of a machine of `cpus` CPUs after a call to all of them. */
+export const machineBytes = (cpus: number): number =>
+  bytesOf(() => broadcast(cpus, 1, true, false));
 
 async function ipiBench({ ipis, broadcasts, runs }: MachineSize): Promise<MachineBench> {
   const steps = Math.ceil(ipis / 7);
   const step = async (name: string, batch: boolean, recorded: boolean): Promise<Measured> =>
-    measure(name, 'IPIs', runs, () => broadcast(8, steps, batch, recorded));
-  const wide = await measure('4,096 CPUs, at once, no records', 'IPIs', runs, () =>
-    broadcast(4096, broadcasts, true, false),
+    measure(name, 'IPIs', runs, () => broadcast(8, steps, batch, recorded).interrupts);
+  const wide = await measure(
+    '4,096 CPUs, at once, no records',
+    'IPIs',
+    runs,
+    () => broadcast(4096, broadcasts, true, false).interrupts,
   );
-  const recorded = await measure('4,096 CPUs, at once, 5 records each', 'IPIs', runs, () =>
-    broadcast(4096, Math.ceil(broadcasts / 100), true, true),
+  const recorded = await measure(
+    '4,096 CPUs, at once, 5 records each',
+    'IPIs',
+    runs,
+    () => broadcast(4096, Math.ceil(broadcasts / 100), true, true).interrupts,
   );
   return {
     title: `call-function IPIs, best of ${runs}`,

@@ -2,7 +2,7 @@
  * `npm run bench`: every number of the documentation that is a speed, as ratios of one run on this
  * machine.
  */
-import { type MachineSize, machineBenches } from './machineBench.ts';
+import { machineBytes, machineBenches, type MachineSize } from './machineBench.ts';
 import { table } from './measure.ts';
 import { datBench, type Size, textBench } from './traceBench.ts';
 
@@ -24,5 +24,11 @@ show(
 );
 const machineSize = process.argv.includes('--quick') ? quickMachine : fullMachine;
 for (const { title, cases } of await machineBenches(machineSize)) show(title, table(cases));
+machineBytes(512); // The first time code is compiled as well.
+const [small, large] = [machineBytes(512), machineBytes(4096)];
+process.stdout.write(
+  `a machine after a call to all: ${(large / 1e6).toFixed(1)} MB with 4,096 CPUs, ` +
+    `${(small / 1e6).toFixed(1)} MB with 512\n`,
+);
 const megabytes = Math.round(process.resourceUsage().maxRSS / 1024);
 process.stdout.write(`most memory of this process: ${megabytes} MB\n`);

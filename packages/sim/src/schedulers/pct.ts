@@ -40,14 +40,16 @@ export function pct({ seed, depth = 3, steps = 1000 }: PctOptions): Scheduler {
       `PCT takes a depth and steps from 1, not ${depth}, ${steps}`,
     );
   const next = random(seed);
-  const changes = new Set(Array.from({ length: depth - 1 }, () => next(steps)));
+  // Which priority a change hands out is as random as when: it may also put somebody above those
+  // that fell behind earlier.
+  const changes = new Map<number, number>();
+  for (let label = 1; label < depth; label++) changes.set(next(steps), label - depth);
   const priorities = new Map<number, number>();
   let step = 0;
-  let lowest = 0;
   const priorityOf = (thread: number): number => {
     let priority = priorities.get(thread);
     if (priority === undefined) {
-      // Above every priority that a change hands out, all different with near certainty.
+      // Above every priority that a change hands out; all different with near certainty.
       priority = 1 + next(2 ** 31 - 1);
       priorities.set(thread, priority);
     }
@@ -62,8 +64,8 @@ export function pct({ seed, depth = 3, steps = 1000 }: PctOptions): Scheduler {
       );
       // Several ways of one thread: a choice, an interrupt or none. PCT says nothing about those.
       const index = candidates[next(candidates.length)] ?? 0;
-      if (changes.has(step)) priorities.set(threadOf(enabled[index] as Transition), --lowest);
-      step++;
+      const change = changes.get(step++);
+      if (change !== undefined) priorities.set(threadOf(enabled[index] as Transition), change);
       return index;
     },
   };
