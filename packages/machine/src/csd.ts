@@ -12,7 +12,7 @@
 import type { Cell } from './cell.ts';
 import type { Cpu } from './cpu.ts';
 import { CpuMask } from './cpuMask.ts';
-import { assert } from './errors.ts';
+import { assert, UsageError } from './errors.ts';
 import type { CpuId } from './ids.ts';
 import type { Machine } from './machine.ts';
 import { type Coroutine, Op, type OpKind, always, touchesNothing } from './op.ts';
@@ -234,12 +234,20 @@ function newCsd(from: CpuId, to: CpuId, lock: Cell<boolean>): Csd {
     next: null,
     untilUnlocked: { cells: [lock], until: unlocked },
     push: (newest) => {
+      if (newest === csd) throw queuedTwice(csd);
       csd.next = newest;
       return csd;
     },
   };
   return csd;
 }
+
+const queuedTwice = ({ from, to }: Csd): UsageError =>
+  new UsageError(
+    'ERR_COROUTINE',
+    `the call of CPU ${from} to CPU ${to} is queued already: a handler may not call whom the code ` +
+      'it interrupts is just calling (the kernel has one CSD for both)',
+  );
 
 const takeAll = (): null => null;
 

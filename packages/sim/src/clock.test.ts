@@ -66,6 +66,22 @@ test('a fence waits until the stores before it are visible', () => {
   ]);
 });
 
+test('however short the way into a handler is, it begins after the stores are visible', () => {
+  const story = new Story().answer(LOW, 'irq');
+  const x = story.machine.cell('x', 0);
+  story.on(0, function* () {
+    yield* compute(1190);
+    yield* writeOnce(x, 1); // at 1197, visible at 1217
+    yield* nop(); // until 1200
+  });
+  story.on(1, function* () {
+    yield* compute(175);
+    yield* sendIpi(story.mask(0), LOW); // at 200, arrives at 1200
+  });
+  story.run({ costs: { irqEntry: { ns: 5, source: 'a test' } } });
+  expect(story.notes).toEqual(['irq@0 begins 1222', 'irq@0 ends 1222']);
+});
+
 test('under sequential consistency a store is visible at once, and a fence waits for nothing', () => {
   const story = new Story({ model: 'sc' });
   const x = story.machine.cell('x', 0);

@@ -6,9 +6,9 @@
  * An interrupt is taken at the first boundary between Ops at or after its arrival, once the stores
  * before are visible; user computation, an idle loop and a wait are interrupted where they are and
  * go on afterwards. A wait ends when the store that ends it becomes visible; if at its end another
- * store has undone that, it goes on. Broadcast invalidations are applied when they are sent, and
- * `tlbsync` pays for the waiting. What an access walks is known once it has happened: the time is
- * added after it.
+ * store has undone that, it goes on. Broadcast invalidations are applied when they are sent, or once
+ * the stores that hold them up are visible, and `tlbsync` pays for the waiting. What an access walks
+ * is known once it has happened: the time is added after it.
  *
  * Not modelled: that CPUs share execution units and memory bandwidth, and queue for a cache line.
  */

@@ -12,6 +12,7 @@ import {
   nop,
   Op,
   type OpKind,
+  sendIpi,
   type TraceRecord,
   virtAddr,
 } from '@shootdown/machine';
@@ -173,6 +174,28 @@ test('a CPU whose Op looks at what a target does sees it', () => {
   });
   expect(atOnce).toEqual(stepwise);
   expect(atOnce?.[0]).toContain('"ended":true');
+});
+
+test('a caller that is interrupted while it waits is', () => {
+  const [atOnce, stepwise] = twice((machine, calls) => {
+    machine.onInterrupt(0x30, oneNop);
+    machine.run(
+      1,
+      (function* (): Coroutine {
+        yield* compute(20_000);
+        yield* sendIpi(new CpuMask(3, [0]), 0x30); // at 20,060, arrives at 20,360
+      })(),
+    );
+    machine.run(
+      0,
+      (function* (): Coroutine {
+        yield* compute(20_100 - 201); // the planned interrupt takes 120 + 1 + 80
+        yield* call(calls.callAndWait(new CpuMask(3, [2]), flush({ ops: ['invlpg'] }), 0));
+      })(),
+    );
+  });
+  expect(atOnce).toEqual(stepwise);
+  expect(atOnce?.[0]).toContain('"interrupts":3');
 });
 
 test.each([[false], [true]])(
