@@ -57,7 +57,7 @@ export function writeMemory(machine: Machine, cell: Cell | null, at: number, val
     return;
   }
   cell.value = cell.bits === 0 ? value : maskOf(value);
-  if (cell.waiters !== null) machine.wake(cell.waiters);
+  if (cell.waiters !== null && cell.waiters.size > 0) machine.wake(cell.waiters);
 }
 
 /**

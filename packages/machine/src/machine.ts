@@ -236,7 +236,9 @@ export class Machine {
     if (pending.length === 0 || cpu.frozen) return null;
     if (this.axioms.deliveryDrains && !cpu.drained) return null;
     if (!cpu.nmisMasked && pending.includes(NMI_VECTOR)) return NMI_VECTOR;
-    return cpu.irqsOn ? (pending.find((vector) => vector !== NMI_VECTOR) ?? null) : null;
+    if (!cpu.irqsOn) return null;
+    for (const vector of pending) if (vector !== NMI_VECTOR) return vector;
+    return null;
   }
 
   private moveEnabled(index: number, cpu: Cpu): boolean {

@@ -56,6 +56,7 @@ export interface ClockRun {
 /** A time and a CPU fit one double: 2^40 ns, 18 minutes, of simulated time. */
 const MAX_TIME = 2 ** 40;
 const FAILURE_GRAIN = 1_000_000;
+const NONE: readonly never[] = [];
 
 /** What a call that was done at once comes to. */
 export interface DoneAtOnce {
@@ -245,7 +246,10 @@ export class Clock {
   private deliver(line: Timeline): void {
     const { cpu } = line;
     // For the machine a vector is pending from its sending on: hide what had not arrived.
-    const early = cpu.pending.filter((vector) => line.arrival(vector) > line.leaveAt);
+    const early =
+      cpu.pending.length === 1
+        ? NONE
+        : cpu.pending.filter((vector) => line.arrival(vector) > line.leaveAt);
     for (const vector of early) cpu.accept(vector);
     const vector = this.machine.deliverable(cpu);
     assert(vector !== null, 'an interrupt that is taken has arrived');
@@ -309,11 +313,8 @@ export class Clock {
   }
 
   private unwatch(line: Timeline): void {
-    for (const cell of line.watched) {
-      cell.waiters?.delete(line.cpu.id);
-      if (cell.waiters?.size === 0) cell.waiters = null;
-    }
-    line.watched = [];
+    for (const cell of line.watched) cell.waiters?.delete(line.cpu.id);
+    line.watched = NONE;
     line.watcher = null;
     if (this.pollers.size > 0) this.pollers.delete(line);
   }

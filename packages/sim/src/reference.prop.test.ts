@@ -36,7 +36,7 @@ const fast = (plan: Plan): Told =>
     // Nobody is left behind as a waiter, and no computation as interrupted.
     if (run.ended) {
       for (const { name, waiters } of machine.cells)
-        if (waiters !== null) throw new Error(`somebody still watches ${name}`);
+        if (waiters !== null && waiters.size > 0) throw new Error(`somebody still watches ${name}`);
       for (const { left } of clock.lines)
         if (left.size > 0) throw new Error('a computation that has ended is kept');
     }

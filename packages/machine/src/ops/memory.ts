@@ -136,7 +136,7 @@ function changeBit(machine: Machine, cell: Cell | null, bit: number, on: boolean
   if (machine.audit !== null) machine.audit.write(bitId(mask, bit));
   if (on) mask.value.set(bit);
   else mask.value.clear(bit);
-  if (mask.waiters !== null) machine.wake(mask.waiters);
+  if (mask.waiters !== null && mask.waiters.size > 0) machine.wake(mask.waiters);
   return was;
 }
 
