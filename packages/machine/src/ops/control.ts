@@ -17,9 +17,11 @@ export interface Wait {
   readonly until: (value: unknown, index: number) => boolean;
 }
 
+const NO_CELLS: readonly Cell[] = [];
+
 /** The cells that `op` waits for, for a driver that wants to know what may end it. */
 export const waitsFor = (op: Op): readonly Cell[] =>
-  op.kind.execute === WAIT.execute ? (op.operand as Wait).cells : [];
+  op.kind.execute === WAIT.execute ? (op.operand as Wait).cells : NO_CELLS;
 
 /** The kind of a wait. */
 export const WAIT: OpKind = {
