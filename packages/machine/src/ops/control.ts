@@ -58,7 +58,7 @@ export const waitForAll = <T>(
 ): Op<void> =>
   new Op<void>(WAIT, null, -1, { cells, until: until as Wait['until'] } satisfies Wait);
 
-/** A choice among `ways`; `rates` are the chances that a clock gives them. */
+/** A choice among `ways`; a driver may know it by `name`. */
 export interface Choice {
   readonly name: string;
   readonly ways: number;
