@@ -1,6 +1,7 @@
 /** The benchmarks of the machine run, small. Nothing is asserted about time. */
 import { expect, test } from 'vitest';
-import { machineBenches, machineBytes } from './machineBench.ts';
+import { machineBenches } from './machineBench.ts';
+import { machineBytes } from './machineMemory.ts';
 import { table } from './measure.ts';
 
 test('the machine benchmarks do the work they are measured by', async () => {

@@ -18,7 +18,6 @@ import {
 import { runByClock } from '@shootdown/sim';
 import FlatQueue from 'flatqueue';
 import { type Measured, measure } from './measure.ts';
-import { bytesOf } from './memory.ts';
 
 /** How much work a run of the benchmarks does. */
 export interface MachineSize {
@@ -98,7 +97,7 @@ async function opBench({ ops, runs }: MachineSize): Promise<MachineBench> {
 function* nothing(): Coroutine {}
 
 /** One CPU calls all others again and again; the machine comes back with how many interrupts. */
-function broadcast(
+export function broadcast(
   cpus: number,
   times: number,
   batch: boolean,
@@ -133,10 +132,6 @@ function broadcast(
   if (recorded && records !== 5 * interrupts) throw new Error(`${records} records`);
   return { machine, calls, interrupts };
 }
-
-/** Bytes of a machine of `cpus` CPUs after a call to all of them. */
-export const machineBytes = (cpus: number): number =>
-  bytesOf(() => broadcast(cpus, 1, true, false));
 
 async function ipiBench({ ipis, broadcasts, runs }: MachineSize): Promise<MachineBench> {
   const steps = Math.ceil(ipis / 7);

@@ -2,7 +2,9 @@
  * `npm run bench`: every number of the documentation that is a speed, as ratios of one run on this
  * machine.
  */
-import { machineBytes, machineBenches, type MachineSize } from './machineBench.ts';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { machineBenches, type MachineSize } from './machineBench.ts';
 import { table } from './measure.ts';
 import { datBench, type Size, textBench } from './traceBench.ts';
 
@@ -14,13 +16,6 @@ const size = process.argv.includes('--quick') ? quick : full;
 
 const show = (title: string, body: string): void =>
   void process.stdout.write(`${title}\n${body}\n\n`);
-// Before anything else has left something to collect.
-machineBytes(512); // The first time code is compiled as well.
-const [small, large] = [machineBytes(512), machineBytes(4096)];
-process.stdout.write(
-  `a machine after a call to all: ${(large / 1e6).toFixed(1)} MB with 4,096 CPUs, ` +
-    `${(small / 1e6).toFixed(1)} MB with 512\n\n`,
-);
 show(
   `ftrace text, ${size.textMegabytes} MB, best of ${size.runs}; ratios to the last row`,
   table(await textBench(size)),
@@ -31,5 +26,8 @@ show(
 );
 const machineSize = process.argv.includes('--quick') ? quickMachine : fullMachine;
 for (const { title, cases } of await machineBenches(machineSize)) show(title, table(cases));
+// In a process of its own: collecting garbage here would slow down what is measured after it.
+const memory = fileURLToPath(new URL('memoryMain.ts', import.meta.url));
+process.stdout.write(execFileSync(process.execPath, [...process.execArgv, memory]));
 const megabytes = Math.round(process.resourceUsage().maxRSS / 1024);
 process.stdout.write(`most memory of this process: ${megabytes} MB\n`);
