@@ -58,15 +58,21 @@ export interface Csd {
   readonly push: (newest: Csd | null) => Csd;
 }
 
+/** Which vectors say that a queue is not empty: to one CPU, and to several at once. */
+export interface CallVectors {
+  readonly single: number;
+  readonly many: number;
+}
+
 /** Where a kernel's tracepoints are. Called by code of the CPU in question. */
 export interface CallTrace {
   /** A call was queued; `alone`: the queue was empty, so the target will be interrupted for it. */
   queued?(csd: Csd, alone: boolean): void;
-  /** The interrupt was sent. */
-  sent?(targets: CpuMask): void;
+  /** The interrupt was sent, for a call of `run`. The rest can be told by a mask call done at once. */
+  sent?(targets: CpuMask, vector: number, run: CallFunction<never>): void;
   /** The handler begins and ends. */
-  interruptEntered?(): void;
-  interruptLeft?(): void;
+  interruptEntered?(vector: number): void;
+  interruptLeft?(vector: number): void;
   /** A function begins and ends. */
   entered?(csd: Csd): void;
   left?(csd: Csd): void;
@@ -103,19 +109,24 @@ const MASK_CALL: OpKind = {
 /** The call_single_queue of every CPU, and the CSDs. */
 export class CallQueues {
   readonly machine: Machine;
-  /** The vector that says a queue is not empty. */
-  readonly vector: number;
+  readonly vectors: CallVectors;
   readonly trace: CallTrace;
   private readonly queues: Cell<Csd | null>[];
   private readonly csds = new Map<number, Csd>();
 
-  /** Installs the handler of `vector`. */
-  constructor(machine: Machine, vector: number, trace: CallTrace = {}) {
+  /** Installs the handlers of `vectors`; a number stands for both. */
+  constructor(machine: Machine, vectors: number | CallVectors, trace: CallTrace = {}) {
     this.machine = machine;
-    this.vector = vector;
+    this.vectors = typeof vectors === 'number' ? { single: vectors, many: vectors } : vectors;
     this.trace = trace;
     this.queues = machine.cpus.map(({ id }) => machine.cell(`call_single_queue[${id}]`, null));
-    machine.onInterrupt(vector, () => this.interrupt());
+    for (const vector of new Set([this.vectors.single, this.vectors.many]))
+      machine.onInterrupt(vector, () => this.interrupt(vector));
+  }
+
+  /** The vector of a call that interrupts `count` CPUs. */
+  vectorFor(count: number): number {
+    return count === 1 ? this.vectors.single : this.vectors.many;
   }
 
   /** The queue of CPU `cpu`: its newest CSD, which leads to the older ones. */
@@ -143,14 +154,24 @@ export class CallQueues {
   }
 
   /**
-   * Has every CPU of `targets`, the caller's own excepted, run `run(info)`; goes on when all were
-   * interrupted or have a call pending already. `awaitCalls` waits for the end.
+   * Has every CPU of `targets`, the caller's own excepted, of which `condition` holds run
+   * `run(info)`; goes on when all were interrupted or have a call pending already. Gives whom it
+   * called, so that `awaitCalls` can wait for the end.
    */
-  *post<Info>(targets: CpuMask, run: CallFunction<Info>, info: Info, sync: boolean): Coroutine {
+  *post<Info>(
+    targets: CpuMask,
+    run: CallFunction<Info>,
+    info: Info,
+    sync: boolean,
+    condition: ((target: CpuId, info: Info) => Coroutine<boolean>) | null = null,
+  ): Coroutine<CpuMask> {
     const from = this.running();
+    const called = new CpuMask(this.machine.count);
     const interrupted = new CpuMask(this.machine.count);
     for (const to of targets) {
       if (to === from) continue;
+      if (condition !== null && !(yield* call(condition(to, info)))) continue;
+      called.set(to);
       const csd = this.csd(from, to);
       yield* whileLocked(CSD_LOCK, csd);
       yield* new Op<void>(CSD_FILL, csd.lock, -1, true);
@@ -162,9 +183,12 @@ export class CallQueues {
       if (before === null) interrupted.set(to);
       this.trace.queued?.(csd, before === null);
     }
-    if (interrupted.empty) return;
-    yield* sendIpi(interrupted, this.vector);
-    this.trace.sent?.(interrupted);
+    if (!interrupted.empty) {
+      const vector = this.vectorFor(interrupted.weight);
+      yield* sendIpi(interrupted, vector);
+      this.trace.sent?.(interrupted, vector, run);
+    }
+    return called;
   }
 
   /** Waits until every CPU of `targets` has run what this CPU last posted to it synchronously. */
@@ -203,10 +227,11 @@ export class CallQueues {
     }
   }
 
-  private *interrupt(): Coroutine {
-    this.trace.interruptEntered?.();
+  /** What a CPU runs that takes `vector`. A kernel may put its own work around it. */
+  *interrupt(vector: number): Coroutine {
+    this.trace.interruptEntered?.(vector);
     yield* call(this.flush());
-    this.trace.interruptLeft?.();
+    this.trace.interruptLeft?.(vector);
   }
 
   private *runFunction(csd: Csd): Coroutine {

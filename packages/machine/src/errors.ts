@@ -26,20 +26,26 @@ export function assert(condition: boolean, sentence: string): asserts condition 
  */
 export type UsageCode =
   | 'ERR_ADDRESS'
+  | 'ERR_BACKEND'
   | 'ERR_BUDGET'
   | 'ERR_COROUTINE'
   | 'ERR_COST'
   | 'ERR_CPU_LIST'
   | 'ERR_CPU_RANGE'
+  | 'ERR_EDITION'
   | 'ERR_FORMAT_NAME'
   | 'ERR_INPUT_FORMAT'
   | 'ERR_INPUT_OPEN'
   | 'ERR_INTERRUPT'
+  | 'ERR_KCONFIG'
+  | 'ERR_KERNEL'
   | 'ERR_MACHINE'
+  | 'ERR_MEMORY'
   | 'ERR_NONDETERMINISM'
   | 'ERR_OPTION'
   | 'ERR_STUCK'
-  | 'ERR_TIME';
+  | 'ERR_TIME'
+  | 'ERR_WORKLOAD';
 
 /**
  * The caller is wrong: thrown at the edge, synchronously, with what was expected and what to do
@@ -49,8 +55,9 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
   readonly code: UsageCode;
 
-  constructor(code: UsageCode, message: string) {
-    super(message);
+  /** `cause`: the mistake itself, where `message` says besides which kernel code met it. */
+  constructor(code: UsageCode, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }

@@ -52,7 +52,7 @@ export function explain(
   const message = [`CPU ${cpu.id} (${cpu.task.name}), ${at}: ${what}`, ...lines].join('\n');
   const result =
     error instanceof UsageError
-      ? new UsageError(error.code, message)
+      ? new UsageError(error.code, message, { cause: error })
       : new ModelBugError(message, { cause: error });
   explained.add(result);
   return result;

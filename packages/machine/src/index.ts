@@ -8,6 +8,7 @@ export {
   type CallFunction,
   CallQueues,
   type CallTrace,
+  type CallVectors,
   type Csd,
   type LeafFunction,
   type MaskCall,
@@ -40,12 +41,14 @@ export {
   mayFail,
   oneOf,
   switchTo,
+  userSpin,
   vcpuPark,
   waitForAll,
   waitsFor,
   waitUntil,
 } from './ops/control.ts';
 export {
+  armTimer,
   halt,
   iret,
   localIrqDisable,
@@ -58,6 +61,7 @@ export {
 export {
   atomicFetchAdd,
   atomicUpdate,
+  atomicWhen,
   clearBit,
   cmpxchg,
   cmpxchgWord,

@@ -85,8 +85,8 @@ export class Machine {
   walked = 0;
   /** Called when a cell that CPUs wait for changes; set by a driver. */
   onWake: ((cpus: Set<number>) => void) | null = null;
-  /** Called for every interrupt that is sent; set by a driver. */
-  onPosted: ((from: number, to: number, vector: number) => void) | null = null;
+  /** Called for every interrupt that is sent, or timed to come in `ns`; set by a driver. */
+  onPosted: ((from: number, to: number, vector: number, ns?: number) => void) | null = null;
   /** Called when a CPU has broadcast an invalidation; set by a driver. */
   onBroadcast: ((from: number) => void) | null = null;
   /** Does a whole mask call at once, or says that it cannot; set by a driver. See csd.ts. */

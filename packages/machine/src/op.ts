@@ -22,6 +22,10 @@ export interface OpKind {
   readonly name: string;
   /** False while the Op has to wait: it is then simply not enabled. */
   readonly ready: (machine: Machine, cpu: Cpu, op: Op) => boolean;
+  /** The cells whose change may end its waiting, if it waits for cells and for nothing else. */
+  readonly awaits?: ((op: Op) => readonly Cell[]) | undefined;
+  /** Whether it is user code that waits, so that an interrupt finds the CPU in user mode. */
+  readonly userMode?: boolean | undefined;
   /** How many ways it can go, when that is not one: nondeterminism is an Op too. */
   readonly ways?: ((machine: Machine, cpu: Cpu, op: Op) => number) | undefined;
   /** Every cell that `ready` and `execute` read or write, going `way`. */

@@ -36,8 +36,10 @@ export const pteNoExec = (pte: number): boolean => pte >= PTE_NX;
 /** log2 of the bytes that one entry of `level` covers: 12, 21, 30, 39, 48. */
 export const levelShift = (level: number): number => PAGE_SHIFT + 9 * (level - 1);
 
-/** Bytes that one entry of `level` covers. */
-export const levelSize = (level: number): number => 2 ** levelShift(level);
+const LEVEL_SIZES = [0, 1, 2, 3, 4, 5].map((level) => 2 ** levelShift(level));
+
+/** Bytes that one entry of `level`, 1 to 5, covers. */
+export const levelSize = (level: number): number => LEVEL_SIZES[level] ?? 2 ** levelShift(level);
 
 /** Which entry of a table of `level` `va` uses. */
 export const tableIndex = (va: number, level: number): number => {

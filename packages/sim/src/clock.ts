@@ -104,7 +104,7 @@ export class Clock {
     machine.onWake = (cpus) => {
       for (const cpu of Array.from(cpus)) this.wake(this.line(cpu));
     };
-    machine.onPosted = (from, to, vector) => this.posted(from, to, vector);
+    machine.onPosted = (from, to, vector, ns) => this.posted(from, to, vector, ns);
     machine.onBroadcast = () => {
       this.broadcast = true;
     };
@@ -243,6 +243,14 @@ export class Clock {
     this.machine.drain(line.cpu);
   }
 
+  /** Has all stores of `line` reach memory: for who knows that nobody looks before they would have. */
+  drainAll(line: Timeline): void {
+    for (let at = line.drains.shift(); at !== undefined; at = line.drains.shift()) {
+      line.drainedAt = at;
+      this.machine.drain(line.cpu);
+    }
+  }
+
   private deliver(line: Timeline): void {
     const { cpu } = line;
     // For the machine a vector is pending from its sending on: hide what had not arrived.
@@ -326,9 +334,9 @@ export class Clock {
     if (this.machine.current !== line.cpu) this.plan(line);
   }
 
-  private posted(from: number, to: number, vector: number): void {
+  private posted(from: number, to: number, vector: number, ns?: number): void {
     const line = this.line(to);
-    const arrival = this.now + this.charges.flight(from, to);
+    const arrival = this.now + (ns ?? this.charges.flight(from, to));
     // Two become one, and it is there as soon as the first of them.
     line.arrivals.set(vector, Math.min(arrival, line.arrivals.get(vector) ?? NEVER));
     if (this.machine.current !== line.cpu) this.plan(line);

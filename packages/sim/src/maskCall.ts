@@ -106,14 +106,16 @@ export function maskCall(clock: Clock, from: Cpu, whole: MaskCall): boolean {
   if (!isAloneUntil(clock, caller, party, whole, latestEnd(caller, party, costs))) return false;
   const called = meet(clock, from, party, whole);
   if (called === null) return false;
+  clock.drainAll(caller);
   const sent = postAll(clock, from, called, whole, costs);
   const watched = isWatched(whole.calls.trace, whole.leaf);
+  const vector = whole.calls.vectorFor(called.length);
   let waited = sent;
   let last = sent;
   for (const one of called) {
     const { id, line, lock } = one;
     const visible = answer(clock, one, sent + charges.flight(from.id, id), costs);
-    if (watched) tell(clock, one, visible - costs.drain, whole, costs);
+    if (watched) tell(clock, one, vector, visible - costs.drain, whole, costs);
     if (line.freeAt > last) last = line.freeAt;
     if (visible > waited) waited = visible;
     waited += costs.wait + charges.transfer(lock.toucher, from.id); // csdWait
@@ -174,7 +176,9 @@ function willing(clock: Clock, caller: Timeline, { calls, targets }: MaskCall): 
   const { cpu: from } = caller;
   const { axioms } = clock.machine;
   if (!axioms.deliveryDrains || !axioms.returnDrains || !axioms.postingDrains) return null;
-  if (!from.buffer.empty || from.pending.length > 0) return null;
+  // What the caller has stored becomes visible before its first locked instruction; nobody may wait
+  // for that. Until then nobody looks: everybody is alone with this call.
+  if (from.pending.length > 0 || from.buffer.some(({ cell }) => isAwaited(cell))) return null;
   const { known, called } = clock.partners(calls, from.id);
   let busyUntil = 0;
   let nextAt: number = NEVER;
@@ -195,6 +199,8 @@ function willing(clock: Clock, caller: Timeline, { calls, targets }: MaskCall): 
   }
   return { size, strangers, busyUntil, nextAt };
 }
+
+const isAwaited = (cell: Cell | null): boolean => (cell?.waiters?.size ?? 0) > 0;
 
 /** A time by which all is certainly over. */
 function latestEnd(caller: Timeline, { size, busyUntil }: Party, costs: CallCosts): number {
@@ -281,7 +287,7 @@ function postAll(
     at(clock, from, now);
     const others = targets.copy();
     others.clear(from.id);
-    trace.sent(others);
+    trace.sent(others, calls.vectorFor(called.length), run);
   }
   return now;
 }
@@ -318,6 +324,7 @@ function answer(
 function tell(
   clock: Clock,
   { line, csd }: Called,
+  vector: number,
   unlocked: number,
   { calls, leaf, info }: MaskCall,
   costs: CallCosts,
@@ -331,21 +338,21 @@ function tell(
   cpu.irqsOn = false;
   cpu.task.contexts.push(IN_INTERRUPT);
   at(clock, cpu, taken - costs.take - transfer);
-  trace.interruptEntered?.();
+  trace.interruptEntered?.(vector);
   at(clock, cpu, taken);
   trace.entered?.(csd);
   at(clock, cpu, ran);
   leaf.effect?.(clock.machine, cpu, info);
   trace.left?.(csd);
   at(clock, cpu, unlocked);
-  trace.interruptLeft?.();
+  trace.interruptLeft?.(vector);
   cpu.task.contexts.pop();
   cpu.irqsOn = true;
 }
 
+/** Hooks that are told about each target; `sent` is told once. */
 const HOOKS: readonly (keyof CallTrace)[] = [
   'queued',
-  'sent',
   'interruptEntered',
   'interruptLeft',
   'entered',

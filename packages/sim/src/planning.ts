@@ -133,11 +133,11 @@ function entering(line: Timeline, { axioms }: Machine, charges: Charges): number
   return cpu.buffer.empty ? Math.max(leaveAt, line.drainedAt) + entry : NEVER;
 }
 
-/** Whether it computes or idles, with nothing pending that could end that. */
+/** Whether it computes, spins or idles, with nothing pending that could end that. */
 function isInUserMode({ cpu, plan }: Timeline): boolean {
   const { op } = cpu;
   return (
-    (op === null || computesFor(op) !== null) &&
+    (op === null || op.kind.userMode === true || computesFor(op) !== null) &&
     cpu.irqsOn &&
     cpu.pending.length === 0 &&
     cpu.buffer.empty &&

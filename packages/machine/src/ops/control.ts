@@ -20,12 +20,12 @@ export interface Wait {
 const NO_CELLS: readonly Cell[] = [];
 
 /** The cells that `op` waits for, for a driver that wants to know what may end it. */
-export const waitsFor = (op: Op): readonly Cell[] =>
-  op.kind.execute === WAIT.execute ? (op.operand as Wait).cells : NO_CELLS;
+export const waitsFor = (op: Op): readonly Cell[] => op.kind.awaits?.(op) ?? NO_CELLS;
 
 /** The kind of a wait. */
 export const WAIT: OpKind = {
   name: 'wait',
+  awaits: ({ operand }) => (operand as Wait).cells,
   ready: (machine, cpu, { operand }) => {
     const { cells, until } = operand as Wait;
     for (let index = 0; index < cells.length; index++) {
@@ -50,6 +50,12 @@ export const WAIT: OpKind = {
  */
 export const waitUntil = <T>(cell: Cell<T>, until: (value: T) => boolean): Op<T> =>
   new Op<T>(WAIT, null, -1, { cells: [cell], until: until as Wait['until'] } satisfies Wait);
+
+const SPIN: OpKind = { ...WAIT, name: 'userSpin', userMode: true };
+
+/** User code that does nothing but look at a variable until `until` holds of it. */
+export const userSpin = <T>(cell: Cell<T>, until: (value: T) => boolean): Op<T> =>
+  new Op<T>(SPIN, null, -1, { cells: [cell], until: until as Wait['until'] } satisfies Wait);
 
 /** Waits until `until` holds of all `cells` at one moment: a grace period, for example. */
 export const waitForAll = <T>(

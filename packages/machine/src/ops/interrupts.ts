@@ -3,6 +3,7 @@
  */
 import { drained, touchDrained } from '../access.ts';
 import type { CpuMask } from '../cpuMask.ts';
+import { UsageError } from '../errors.ts';
 import { Hardware } from '../footprint.ts';
 import { checkVector, INTERRUPT_RETURN, type Wakeable } from '../interrupt.ts';
 import { always, Op, type OpKind } from '../op.ts';
@@ -66,6 +67,36 @@ const SEND_IPI: OpKind = {
 export function sendIpi(targets: CpuMask, vector: number): Op<void> {
   checkVector(vector);
   return new Op<void>(SEND_IPI, null, -1, { targets, vector } satisfies Posting);
+}
+
+interface Timer {
+  readonly vector: number;
+  readonly ns: number;
+}
+
+const ARM_TIMER: OpKind = {
+  name: 'armTimer',
+  ready: always,
+  touch: (_machine, cpu, _op, into) => into.write(cpu.cell(Hardware.pending)),
+  execute: (machine, cpu, { operand }) => {
+    const { vector, ns } = operand as Timer;
+    machine.handler(vector);
+    cpu.arrive(vector);
+    machine.onPosted?.(cpu.id, cpu.id, vector, ns);
+  },
+};
+
+/**
+ * Has this CPU's timer raise `vector` in `ns` nanoseconds. Without a clock that may be at any moment
+ * from now on. If it is armed for that vector already, the earlier time holds.
+ *
+ * @throws UsageError ERR_INTERRUPT for a vector that is none, or that nothing answers.
+ */
+export function armTimer(vector: number, ns: number): Op<void> {
+  checkVector(vector);
+  if (!Number.isSafeInteger(ns) || ns < 0)
+    throw new UsageError('ERR_COROUTINE', `a timer of ${ns} ns; expected an integer from 0`);
+  return new Op<void>(ARM_TIMER, null, -1, { vector, ns } satisfies Timer);
 }
 
 /**

@@ -93,6 +93,44 @@ export const cmpxchg = <T>(cell: Cell<T>, old: NoInfer<T>, value: NoInfer<T>): O
 export const atomicFetchAdd = (cell: Cell<number>, amount: number): Op<number> =>
   atomicUpdate(cell, (old) => old + amount);
 
+interface Acquisition {
+  readonly free: (value: unknown) => boolean;
+  readonly update: Update;
+}
+
+/** A locked instruction that waits for its moment: taking a lock, without the spinning. */
+const ACQUIRE: OpKind = {
+  name: 'acquire',
+  awaits: ({ cell }) => (cell === null ? [] : [cell]),
+  ready: (machine, cpu, { cell, at, operand }) =>
+    cpu.drained && (operand as Acquisition).free(readMemory(machine, cell, at)),
+  touch: (machine, cpu, { cell, at, operand }, into) => {
+    touchDrained(cpu, into);
+    touchRead(into, cell, at);
+    touchWrite(machine, into, cell, at, (operand as Acquisition).update(cell?.value));
+  },
+  execute: (machine, _cpu, { cell, at, operand }) => {
+    const old = readMemory(machine, cell, at);
+    writeMemory(machine, cell, at, (operand as Acquisition).update(old));
+    return old;
+  },
+};
+
+/**
+ * Waits until `free` holds of the cell and stores `update` of its value in the same instant, as a
+ * locked instruction does that is tried until it succeeds; gives the old value. A guard, as
+ * `waitUntil`: no schedule contains the tries in vain.
+ */
+export const atomicWhen = <T>(
+  cell: Cell<T>,
+  free: (value: T) => boolean,
+  update: (old: T) => NoInfer<T>,
+): Op<T> =>
+  new Op<T>(ACQUIRE, cell, -1, {
+    free: free as Acquisition['free'],
+    update: update as Update,
+  } satisfies Acquisition);
+
 /** READ_ONCE of a word of memory, a page-table entry say. */
 export const readWord = (at: PhysAddr): Op<number> => new Op<number>(LOAD, null, at, null);
 

@@ -278,12 +278,21 @@ function find(maps: readonly Map<number, Entry>[], va: number, lowest: number): 
 }
 
 function drop(context: PcidContext, what: Invalidation): void {
-  for (const map of context.leaves)
-    for (const [page, { level }] of map)
-      if (hits(what, page * levelSize(level), levelSize(level))) map.delete(page);
+  for (const [index, map] of context.leaves.entries()) dropFrom(map, index + 1, what);
   if (what.upper === 'none') return;
-  for (const map of context.uppers)
-    for (const [page, { level }] of map)
-      if (what.upper === 'all' || hits(what, page * levelSize(level), levelSize(level)))
-        map.delete(page);
+  for (const [index, map] of context.uppers.entries())
+    if (what.upper === 'all') map.clear();
+    else dropFrom(map, index + 2, what);
+}
+
+/** Takes the entries of `level` out of `map` that `what` names: by address, or by looking at all. */
+function dropFrom(map: Map<number, Entry>, level: number, what: Invalidation): void {
+  if (map.size === 0) return;
+  const size = levelSize(level);
+  const { from, pages, stride } = what;
+  if (from === null || pages > map.size) {
+    for (const page of map.keys()) if (hits(what, page * size, size)) map.delete(page);
+    return;
+  }
+  for (let page = 0; page < pages; page++) map.delete(Math.floor((from + page * stride) / size));
 }
