@@ -33,3 +33,4 @@ export type {
   TraceStatus,
 } from './openedTrace.ts';
 export { bytesSource, type ByteSource, type Codecs } from './source.ts';
+export { TextWriter, type TextWriterOptions, type WritableRecord } from './text/textWriter.ts';

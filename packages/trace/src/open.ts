@@ -118,8 +118,12 @@ function refuseKnown(head: Uint8Array, refuse: Refuse): void {
     throw unsupported('JSON', 'give the recording it was made from');
   if (/^# tracer: function_graph/m.test(text))
     throw unsupported('function_graph text', 'its lines name no task: record events, tracer nop');
-  // perf script: `comm  pid [cpu]  time:  system:event: ...`, no dash before the pid.
-  if (/^.{0,20}\s\d+(?:\/\d+)?\s+\[\d+\]\s+\d+\.\d+:\s+\S+:\S+:/m.test(text)) {
+  // perf script: `comm  pid [cpu]  time:  system:event: ...`, no dash before the pid. Under a
+  // tracer's header only a command can look like that.
+  if (
+    !text.startsWith('# tracer:') &&
+    /^.{0,20}\s\d+(?:\/\d+)?\s+\[\d+\]\s+\d+\.\d+:\s+\S+:\S+:/m.test(text)
+  ) {
     throw unsupported('perf script text', 'record with trace-cmd instead, see shootdown record');
   }
   const nul = head.indexOf(0);

@@ -17,7 +17,7 @@ const TYPED: ReadonlyMap<string, RecordedEvent['kind']> = new Map<string, Record
 ]);
 
 /** The interrupts of x86's irq_vectors group; each has an _entry and an _exit event. */
-const IRQ_VECTORS: ReadonlySet<string> = new Set([
+export const IRQ_VECTORS: ReadonlySet<string> = new Set([
   'call_function',
   'call_function_single',
   'deferred_error_apic',

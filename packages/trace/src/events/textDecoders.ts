@@ -159,12 +159,12 @@ function schedSwitch(f: Fields): RecordedEvent | null {
   if (f.seek(K.prevComm)) {
     const prev = f.pos;
     if (!f.seek(K.prevPid)) return null;
-    const prevComm = f.intern(prev, f.pos - 'prev_pid='.length - 1);
+    const prevComm = comm(f, prev, f.pos - 'prev_pid='.length - 1);
     const prevPid = f.int();
     if (!f.seek(K.nextComm)) return null;
     const next = f.pos;
     if (!f.seek(K.nextPid)) return null;
-    const nextComm = f.intern(next, f.pos - 'next_pid='.length - 1);
+    const nextComm = comm(f, next, f.pos - 'next_pid='.length - 1);
     const nextPid = f.int();
     if (prevPid === null || nextPid === null) return null;
     return { kind: 'sched_switch', name: 'sched_switch', prevPid, prevComm, nextPid, nextComm };
@@ -183,6 +183,11 @@ function schedSwitch(f: Fields): RecordedEvent | null {
     nextPid: next.pid,
     nextComm: next.comm,
   };
+}
+
+/** A command may be empty; the space behind it has then been skipped as one before it. */
+function comm(f: Fields, start: number, end: number): string {
+  return f.intern(Math.min(start, end), end);
 }
 
 /** Index of `==> `; the last one, since a command may hold anything. */

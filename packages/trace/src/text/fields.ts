@@ -68,7 +68,7 @@ export class Fields {
     if (negative) i++;
     const start = i;
     let value = 0;
-    while (i < end && isDigit(at(bytes, i))) value = value * 10 + at(bytes, i++) - Char.zero;
+    while (i < end && isDigit(at(bytes, i))) value = value * 10 + (at(bytes, i++) - Char.zero);
     if (i === start) return null;
     this.pos = i;
     return negative ? -value : value;

@@ -5,7 +5,7 @@
 import { MAX_CPUS } from '@shootdown/machine';
 import type { TraceKind } from '../openedTrace.ts';
 import { FLAGS_BY_COUNT, legendColumns, type LineLayout } from './layout.ts';
-import { LATENCY_LINE, PLAIN_LINE } from './lineParser.ts';
+import { COLUMN_LINE, LATENCY_LINE, PLAIN_LINE } from './lineParser.ts';
 
 /** A text's header. */
 export interface TextHeader {
@@ -52,7 +52,7 @@ export function readTextHeader(
   if (kind === null || kind === 'trace.dat') return null;
   const text = comments.join('\n');
   const latency = /latency trace v/.test(text) || (first !== undefined && !PLAIN_LINE.test(first));
-  const match = first === undefined ? null : (latency ? LATENCY_LINE : PLAIN_LINE).exec(first);
+  const match = first === undefined ? null : frontOf(first, latency);
   const legend = kind === 'ftrace' ? legendColumns(comments) : null;
   const flags = legend ?? FLAGS_BY_COUNT.get(match?.[3]?.length ?? 0) ?? null;
   if (flags === null) return null;
@@ -92,6 +92,11 @@ export function readTextHeader(
     origin: originOf(match, ticks, relative),
     notes,
   };
+}
+
+function frontOf(line: string, latency: boolean): RegExpExecArray | null {
+  if (latency) return LATENCY_LINE.exec(line);
+  return COLUMN_LINE.exec(line) ?? PLAIN_LINE.exec(line);
 }
 
 function originOf(match: RegExpExecArray | null, ticks: boolean, relative: boolean): bigint {

@@ -104,6 +104,38 @@ export function flagTables(flags: readonly FlagColumn[]): readonly Int32Array[] 
   });
 }
 
+/** All bits that a context has. */
+export const CONTEXT_BITS: number =
+  Context.irqsOff |
+  Context.needResched |
+  Context.hardirq |
+  Context.softirq |
+  Context.nmi |
+  Context.bhOff |
+  (15 << Context.preemptDepthShift) |
+  (15 << Context.migrateDisableShift);
+
+/** `context` in the five columns of 5.16 to 6.18: trace_print_lat_fmt of kernel/trace. */
+export function flagText(context: number): string {
+  const has = (bits: number): boolean => (context & bits) === bits;
+  const irqs = has(Context.irqsOff | Context.bhOff)
+    ? 'D'
+    : has(Context.irqsOff)
+      ? 'd'
+      : has(Context.bhOff)
+        ? 'b'
+        : '.';
+  const resched = has(Context.needResched) ? 'N' : '.';
+  const [nmi, hard, soft] = [has(Context.nmi), has(Context.hardirq), has(Context.softirq)];
+  const where = nmi ? (hard ? 'Z' : 'z') : hard ? (soft ? 'H' : 'h') : soft ? 's' : '.';
+  const preempt = depthText(context >>> Context.preemptDepthShift);
+  return `${irqs}${resched}${where}${preempt}${depthText(context >>> Context.migrateDisableShift)}`;
+}
+
+function depthText(depth: number): string {
+  return (depth & 15) === 0 ? '.' : (depth & 15).toString(16);
+}
+
 /** The layout in words, for the header. */
 export function describeLayout(layout: LineLayout): string {
   const flags = layout.flags.length === 0 ? 'no flags' : `${layout.flags.length} flag characters`;

@@ -20,12 +20,20 @@ const G = 1_000_000_000;
 /** A command has 15 bytes; with the name of a buffer, spaces, pid and tgid it stays below this. */
 const MAX_TASK = 200;
 
+/** Behind the command, in a line with its own columns for CPU and flags. */
+const BEHIND_COMMAND: string =
+  String.raw`-\d+\s+(?:\(\s*(?:\d+|-+)\)\s+)?)\[(\d+)\]\s+` +
+  String.raw`(?:(\S{4,7})\s+)?(\d+)(?:\.(\d{6}|\d{9}))?: +`;
 /**
  * A line with its own columns for CPU and flags. Groups: task, cpu, flags, seconds (or ticks),
  * fraction.
  */
-export const PLAIN_LINE: RegExp =
-  /^(.+-\d+\s+(?:\(\s*(?:\d+|-+)\)\s+)?)\[(\d+)\]\s+(?:(\S{4,7})\s+)?(\d+)(?:\.(\d{6}|\d{9}))?: +/;
+export const PLAIN_LINE: RegExp = new RegExp(`^(.+${BEHIND_COMMAND}`);
+/**
+ * The same where the kernel put it, at most 16 characters in: a payload may hold the name of a task
+ * that calls itself `a-1 [0] 1: b`.
+ */
+export const COLUMN_LINE: RegExp = new RegExp(`^(.{1,${DASH_COLUMN}}${BEHIND_COMMAND}`);
 /**
  * A latency line: the CPU is glued to the flags. Groups: task, cpu, flags, seconds (or
  * microseconds), fraction, delay mark.

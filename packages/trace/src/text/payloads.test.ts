@@ -20,6 +20,7 @@ test.each([
   ['tlb_flush: pages:-1 reason: (4)', { pages: -1, reason: 4 }],
   ['tlb_flush: pages=1 reason=local MM shootdown (3)', { pages: 1, reason: 3 }],
   ['tlb_flush: reason=5 pages=-1', { pages: -1, reason: 5 }],
+  ['tlb_flush: pages:9007199254740989 reason:x (1)', { pages: 9_007_199_254_740_989, reason: 1 }],
 ])('%s', async (line, expected) => {
   expect(await eventOf(line)).toEqual({ kind: 'tlb_flush', name: 'tlb_flush', ...expected });
 });
@@ -78,6 +79,13 @@ test.each([
     'a b',
     7,
     'c=d',
+    9,
+  ],
+  [
+    'sched_switch: prev_comm= prev_pid=7 prev_prio=120 prev_state=R ==> next_comm= next_pid=9 next_prio=98',
+    '',
+    7,
+    '',
     9,
   ],
   ['sched_switch: swapper/4:0 [120] R ==> x:y:18 [120]', 'swapper/4', 0, 'x:y', 18],

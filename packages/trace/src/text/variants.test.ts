@@ -77,6 +77,29 @@ test('seven flag characters of PREEMPT_RT 6.1, every line', async () => {
   expect(records[0]?.context).toBe(Context.irqsOff | (1 << Context.migrateDisableShift));
 });
 
+test('nine digits of a second are nanoseconds', async () => {
+  const text = FOUR_FLAGS.replaceAll(/(1234\.\d{6}):/g, '$1123:');
+  const trace = await open({ text });
+  expect((await recordsOf(trace)).map((record) => record.time)).toEqual([567_890_123, 567_891_123]);
+  expect(trace.header).toMatchObject({
+    clock: { unit: 'ns', resolution: 1 },
+    origin: 1_234_000_000_000n,
+  });
+});
+
+test.each([
+  ['behind its name', 'sh', 'a-1 [0] 1: b'],
+  ['in front of its pid', '1 [0] 1.1: a:b:', 'x'],
+])('a task that calls itself like the front of a line, %s', async (_where, comm, next) => {
+  const rest = `prev_comm=a prev_pid=7 ==> next_comm=${next} next_pid=9`;
+  const line = `${comm.padStart(16)}-7       [000] d...  1234.567890: sched_switch: ${rest}\n`;
+  const trace = await open({ text: `# tracer: nop\n${line}` });
+  expect(await recordsOf(trace)).toMatchObject([
+    { time: 567_890_000, task: { comm, pid: 7 }, event: { nextComm: next } },
+  ]);
+  expect(trace.header).toMatchObject({ clock: { unit: 'ns' }, origin: 1_234_000_000_000n });
+});
+
 test('a tgid column', async () => {
   const trace = await open({ example: 'qemu-6.12.ftrace-tgid.txt' });
   const records = await recordsOf(trace);
