@@ -17,6 +17,8 @@ import { nameOf, take } from './schedule.testlib.ts';
 /** Every kind of Op that there is, but for `call` and `maskCall`, which only a clock executes. */
 const KINDS: readonly string[] = [
   'access',
+  'acquire',
+  'armTimer',
   'choose',
   'clearBit',
   'compute',
@@ -51,6 +53,7 @@ const KINDS: readonly string[] = [
   'testBit',
   'tlbi',
   'tlbsync',
+  'userSpin',
   'vcpuPark',
   'vmEntry',
   'wait',

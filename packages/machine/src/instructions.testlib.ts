@@ -67,6 +67,13 @@ const MEMORY = {
   serialize: () => interrupts.serialize(),
   nop: () => memory.nop(),
   wait: (world, a) => control.waitUntil(variable(world, a), (value) => value !== 0),
+  spin: (world, a) => control.userSpin(variable(world, a), (value) => value !== 0),
+  acquire: (world, a, b) =>
+    memory.atomicWhen(
+      variable(world, a),
+      (value) => value % 2 === b % 2,
+      (value) => value + 1,
+    ),
   waitForTwo: (world, a, b) =>
     control.waitForAll([variable(world, a), variable(world, b)], (value) => value !== 0),
 } satisfies Record<string, Does>;
@@ -114,6 +121,7 @@ const INTERRUPTS = {
   sendLow: (world, _a, b) => interrupts.sendIpi(maskOf(world, b), VECTORS.low),
   sendHigh: (world, _a, b) => interrupts.sendIpi(maskOf(world, b), VECTORS.high),
   sendNmi: (world, _a, b) => interrupts.sendIpi(maskOf(world, b), 2),
+  armLow: (_world, a) => interrupts.armTimer(VECTORS.low, a),
   halt: () => interrupts.halt(),
   compute: (_world, a) => control.compute(a),
 } satisfies Record<string, Does>;
@@ -123,6 +131,10 @@ const CALLS = {
     world.calls.callAndWait(maskOf(world, b), world.called, 10 * fresh(world) + (a % 2)),
   post: (world, a, b) =>
     world.calls.post(maskOf(world, b), world.called, 10 * fresh(world) + (a % 2), false),
+  postIf: (world, a, b) =>
+    world.calls.post(maskOf(world, b), world.called, 10 * fresh(world) + 1, false, function* () {
+      return (yield* memory.readOnce(variable(world, a))) !== 0;
+    }),
 } satisfies Record<string, Does>;
 
 const TABLES = {

@@ -83,7 +83,7 @@ const INITIAL: readonly (readonly [at: number, value: number])[] = [
 ];
 
 /** Vectors that the world answers; `calls` is that of the call queues. */
-export const VECTORS = { low: 0x30, high: 0x80, calls: 0xfb } as const;
+export const VECTORS = { low: 0x30, high: 0x80, call: 0xfb, calls: 0xfc } as const;
 
 /** One step of a program: what it does, to what. See instructions.testlib.ts. */
 export interface Instruction {
@@ -127,7 +127,7 @@ export function emptyWorld(options: MachineOptions): World {
     variables: ['x', 'y', 'z'].map((name) => machine.cell(name, 0)),
     masks: ['m', 'n'].map((name) => machine.maskCell(name, [1])),
     pointer: machine.cell<Cell<number> | null>('pointer', null),
-    calls: new CallQueues(machine, VECTORS.calls),
+    calls: new CallQueues(machine, { single: VECTORS.call, many: VECTORS.calls }),
     called: { name: 'nothing', run: function* () {} },
     history: machine.cpus.map(() => []),
     doing: [],

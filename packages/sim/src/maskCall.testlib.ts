@@ -140,14 +140,15 @@ export function runCalls(
   for (const frame of [1, 2, 3, 4])
     physical.write(frame * 4096, makePte(frame + 1, 1 | 2 | Pte.user));
   for (const cpu of machine.cpus) cpu.root = 1;
-  const emit = (hook: string) => (what?: Csd | CpuMask) => {
+  const emit = (hook: string) => (what?: Csd | CpuMask | number, vector?: number) => {
     let about = '';
-    if (what instanceof CpuMask) about = what.toString();
+    if (what instanceof CpuMask) about = `${what.toString()} by ${vector}`;
+    else if (typeof what === 'number') about = `vector ${what}`;
     else if (what !== undefined) about = `${what.from} to ${what.to}, ${what.run?.name}`;
     machine.emit({ kind: `${hook} ${about}` });
   };
   const trace = Object.fromEntries(hooks.map((hook) => [hook, emit(hook)]));
-  const calls = new CallQueues(machine, 252, trace);
+  const calls = new CallQueues(machine, { single: 251, many: 252 }, trace);
   const x = machine.cell('x', 0);
   function* callsOthers(planned: readonly PlannedCall[]): Coroutine {
     for (const [index, { after, targets, calls: which, stores }] of planned.entries()) {
