@@ -18,11 +18,14 @@ export const ANYTHING = '*';
 
 const EVENTS = 'names the recorded event shapes, which trace declares';
 
+/** What runs kernel code in a test: callers above it, a backend below it, and a driver. */
+const RUNS = ['backend-native', 'linux-mm', 'sim'];
+
 const X86_BACKEND: ImportRow = {
   loads: ['arch-x86'],
   types: ['trace'],
-  tests: ['conformance'],
-  reason: 'an x86 backend is its pv ops; only its test loads the laws',
+  tests: ['conformance', 'linux-mm', 'sim'],
+  reason: 'an x86 backend is its pv ops; only its test loads the laws, and callers with a driver',
 };
 
 /** Keys are folders' last parts; `@shootdown/` is understood. */
@@ -31,11 +34,13 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   'mmu-gather': {
     loads: ['machine'],
     types: ['trace'],
+    tests: RUNS,
     reason: `Linux, but no architecture; ${EVENTS}`,
   },
   'arch-x86': {
     loads: ['mmu-gather'],
     types: ['trace'],
+    tests: RUNS,
     reason: `an architecture, but no scheduler; ${EVENTS}`,
   },
   'backend-native': X86_BACKEND,
@@ -52,6 +57,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   'linux-mm': {
     loads: ['mmu-gather'],
     types: ['trace'],
+    tests: RUNS,
     reason: `calls the core and never a backend or an architecture; ${EVENTS}`,
   },
   'create-backend': {
