@@ -1,0 +1,1 @@
+export { native, type NativeOptions } from './native.ts';
