@@ -1,6 +1,7 @@
 /** Words of the command line to values, each refused by name when it is not one. */
 import { UsageError } from '@shootdown/machine';
 import type { TraceKind } from '@shootdown/trace';
+import type { Parameter, Values } from '@shootdown/linux-mm';
 import type { TimeBound } from '@shootdown/whatif';
 
 /** The forms of an answer. */
@@ -87,4 +88,56 @@ export function parseBudget(word: string): number {
   if (!/^\d+$/.test(word))
     throw new UsageError('ERR_BUDGET', `--budget ${word}: expected a number of calls, 0 or more`);
   return Number(word);
+}
+
+/** A whole number from 1 to `most`. @throws UsageError ERR_OPTION */
+export function parseCount(option: string, word: string, most: number): number {
+  const count = /^\d+$/.test(word) ? Number(word) : 0;
+  if (count >= 1 && count <= most) return count;
+  throw new UsageError(
+    'ERR_OPTION',
+    `${option} ${word}: expected a whole number from 1 to ${most}`,
+  );
+}
+
+const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** Bytes, as `4096`, `64M` or `20G`. @throws UsageError ERR_OPTION */
+export function parseSize(option: string, word: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(word);
+  const bytes = Number(match?.[1] ?? 0) * (UNITS[match?.[2]?.toUpperCase() ?? ''] ?? 1);
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new UsageError('ERR_OPTION', `${option} ${word}: expected bytes, as 4096, 64M or 20G`);
+}
+
+/** The name under which commander gives an option's word: `gap-us` is `gapUs`. */
+const flagOf = (name: string): string =>
+  name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+
+/** The parameters of a workload, each its own option. @throws UsageError ERR_OPTION */
+export function parseParameters(
+  parameters: readonly Parameter[],
+  flags: Readonly<Record<string, string | undefined>>,
+): Values {
+  const values: Record<string, number | readonly number[]> = {};
+  for (const parameter of parameters) {
+    const word = flags[flagOf(parameter.name)];
+    values[parameter.name] = word === undefined ? parameter.fallback : parseValue(parameter, word);
+  }
+  return values;
+}
+
+function parseValue(parameter: Parameter, word: string): number | readonly number[] {
+  const { name, fallback, least = 1, unit } = parameter;
+  const option = `--${name}`;
+  const one = (part: string): number => {
+    const value =
+      unit === 'bytes' ? parseSize(option, part) : /^\d+$/.test(part) ? Number(part) : -1;
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw new UsageError(
+      'ERR_OPTION',
+      `${option} ${word}: expected ${typeof fallback === 'number' ? 'a whole number' : 'whole numbers, as 1,8,33,'} from ${least}`,
+    );
+  };
+  return typeof fallback === 'number' ? one(word) : word.split(',').map(one);
 }

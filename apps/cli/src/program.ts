@@ -1,10 +1,14 @@
 /** The command line: names, options, help. Each action parses its words and calls one function. */
 import { Command, CommanderError } from 'commander';
-import { replaySchema } from '@shootdown/report';
+import { type Parameter, type Workload, WORKLOADS } from '@shootdown/linux-mm';
+import { DEFAULT_RELEASE, RELEASES } from '@shootdown/mmu-gather';
+import { replaySchema, runSchema } from '@shootdown/report';
 import { parseCpuList, UsageError } from '@shootdown/machine';
 import { Exit } from './exitCodes.ts';
 import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
+import { BACKEND_NAMES } from './backends.ts';
+import { run as runWorkload, type RunFlags } from './run.ts';
 import { type Output, replay, type ReplayFlags } from './replay.ts';
 
 /**
@@ -71,10 +75,28 @@ export async function run(words: readonly string[], output: Output): Promise<num
         );
       output.write(recordCommands(isolated, Number(flags.seconds)));
     });
+  const workloads = program
+    .command('run')
+    .description(
+      'run a workload on a modelled kernel and machine: who is interrupted, why, and how long it takes',
+    );
+  for (const workload of WORKLOADS)
+    workloadCommand(workloads, workload).action((flags: RunFlags) => {
+      code = runWorkload(workload, flags, output);
+    });
   program
     .command('schema')
     .description('print the JSON Schema of -f json')
-    .action(() => output.write(`${JSON.stringify(replaySchema, null, 2)}\n`));
+    .argument('[command]', 'replay or run', 'replay')
+    .action((command: string) => {
+      const schema = SCHEMAS.get(command);
+      if (schema === undefined)
+        throw new UsageError(
+          'ERR_OPTION',
+          `schema ${command}: expected ${Array.from(SCHEMAS.keys()).join(' or ')}`,
+        );
+      output.write(`${JSON.stringify(schema, null, 2)}\n`);
+    });
   try {
     await program.parseAsync(words, { from: 'user' });
   } catch (error) {
@@ -83,4 +105,40 @@ export async function run(words: readonly string[], output: Output): Promise<num
     throw error;
   }
   return code;
+}
+
+const SCHEMAS: ReadonlyMap<string, unknown> = new Map([
+  ['replay', replaySchema],
+  ['run', runSchema],
+]);
+
+/** The command of one workload: what all have, and its own parameters. */
+function workloadCommand(parent: Command, { name, title, threads, parameters }: Workload): Command {
+  const command = parent
+    .command(name)
+    .description(title)
+    .option('--cpus <n>', 'CPUs of the machine', '8')
+    .option('--threads <n>', `threads of the workload, on a CPU each (default: ${threads ?? 2})`)
+    .option('--isolated <cpus>', 'CPUs on which an unrelated process spins')
+    .option('--lazy <cpus>', 'CPUs on which a thread of the workload sleeps all the time')
+    .option('--kernel <release>', RELEASES.join(', '), DEFAULT_RELEASE)
+    .option('--backend <name>', BACKEND_NAMES.join(', '), 'native')
+    .option('--edition <name>', 'a posted series', 'baseline')
+    .option('--memory <size>', 'memory of the machine, as 64M or 20G (default: what it needs)')
+    .option('--seed <n>', 'of the choices that the model leaves open', '1')
+    .option('-o, --output <file>', 'write what a recording would show, as ftrace text')
+    .option('-f, --format <format>', 'text, md, json', 'text');
+  for (const parameter of parameters)
+    command.option(`--${parameter.name} <${placeholder(parameter)}>`, described(parameter));
+  return command;
+}
+
+function placeholder({ fallback, unit }: Parameter): string {
+  if (unit === 'bytes') return 'size';
+  return typeof fallback === 'number' ? 'n' : 'list';
+}
+
+function described({ help, fallback, unit }: Parameter): string {
+  const words = unit === 'bytes' ? `${Number(fallback) / 2 ** 20}M` : String(fallback);
+  return `${help} (default: ${words})`;
 }

@@ -17,6 +17,7 @@ import { nodeCodecs } from '@shootdown/trace/node';
 import { CALL_KINDS, countReplay, type ObservedCall } from '@shootdown/whatif';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
+import { jsonText } from './json.ts';
 import { parseBudget, parseFormat, parseKind, parseWindow } from './options.ts';
 import { progress, type Progress } from './progress.ts';
 
@@ -134,25 +135,14 @@ function ndjson(output: Output, unit: 'us' | 'ticks'): (call: ObservedCall) => v
   return ({ evidence, time, from, to, comm, pid, origin, func, kind }) => {
     const where = { evidence, unit, time, from, to };
     const what = { task: comm, pid, in: origin, function: func, kind };
-    output.write(`${json({ type: 'call', ...where, ...what })}\n`);
+    output.write(`${jsonText({ type: 'call', ...where, ...what })}\n`);
   };
-}
-
-/** JSON in which no control character is left raw: JSON.stringify leaves those above 0x7e. */
-function json(value: unknown, indent?: number): string {
-  return JSON.stringify(value, null, indent).replace(
-    /[\u007f-\u009f\p{Cf}\u2028\u2029]/gu,
-    (char) =>
-      Array.from({ length: char.length }, (_, i) => char.charCodeAt(i))
-        .map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`)
-        .join(''),
-  );
 }
 
 function print(view: ReplayView, format: ReturnType<typeof parseFormat>, output: Output): void {
   const blocks = (): readonly Block[] => replayBlocks(view);
-  if (format === 'json') output.write(`${json(view, 2)}\n`);
-  else if (format === 'ndjson') output.write(`${json({ type: 'report', ...view })}\n`);
+  if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
+  else if (format === 'ndjson') output.write(`${jsonText({ type: 'report', ...view })}\n`);
   else if (format === 'md') output.write(renderMarkdown(blocks()));
   else output.write(renderText(blocks(), output.style));
 }

@@ -20,3 +20,6 @@ export {
   replayView,
   type WhatIfView,
 } from './replay/view.ts';
+export { runBlocks } from './run/document.ts';
+export { runSchema } from './run/schema.ts';
+export type { FlushView, IpiView, PhaseView, RunView } from './run/view.ts';

@@ -5,7 +5,7 @@ export interface Measured {
   readonly name: string;
   /** How much was done in one run. */
   readonly amount: number;
-  readonly unit: 'MB' | 'events' | 'Ops' | 'IPIs';
+  readonly unit: 'MB' | 'events' | 'Ops' | 'IPIs' | 'flushes' | 'faults';
   readonly seconds: number;
 }
 
