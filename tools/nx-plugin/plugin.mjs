@@ -59,6 +59,15 @@ function lintPaths(root) {
   return root === OWN_ROOT ? [root, 'tools/*.ts'] : [`${root}/src`, `${root}/test`];
 }
 
+/**
+ * Builds of what a package is built from. Not `^build`: what only its tests load (a backend, callers
+ * above it) is built from it, and would make that a circle.
+ */
+const buildsBefore = ({ dependencies = {}, peerDependencies = {} }) =>
+  Object.keys({ ...dependencies, ...peerDependencies })
+    .filter((name) => name.startsWith('@shootdown/'))
+    .map((project) => ({ projects: [project], target: 'build' }));
+
 function targetsOf(manifest, root, folder) {
   const exportsSource = hasSourceExport(manifest);
   const targets = {
@@ -69,7 +78,8 @@ function targetsOf(manifest, root, folder) {
   if (exportsSource || manifest.bin !== undefined) {
     const bundle = `tsup --config ${SHARED}/tsup.config.ts --silent`;
     // Nobody imports a package that has only a bin: it needs no declarations.
-    targets.build = run(exportsSource ? `${bundle} && tsc -p tsconfig.build.json` : bundle);
+    const command = exportsSource ? `${bundle} && tsc -p tsconfig.build.json` : bundle;
+    targets.build = run(command, { dependsOn: buildsBefore(manifest) });
   }
   if (manifest.private !== true) {
     targets['check:pkg'] = run(

@@ -64,7 +64,8 @@ export function hugetlbFileOf({ file, start, end, offset }: VmArea): AddressSpac
   if (!isAligned(start) || !isAligned(end) || !isAligned(offset))
     throw new UsageError(
       'ERR_WORKLOAD',
-      `${file.name} is mapped at 0x${start.toString(16)} up to 0x${end.toString(16)}: hugetlb memory is mapped, unmapped and advised in units of 2 MiB`,
+      `${file.name} is mapped at 0x${start.toString(16)} up to 0x${end.toString(16)}: ` +
+        'hugetlb memory is mapped, unmapped and advised in units of 2 MiB',
     );
   return file;
 }

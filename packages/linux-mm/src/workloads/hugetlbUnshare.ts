@@ -38,7 +38,8 @@ export const hugetlbUnshare: Workload = {
     if (needed > k.machine.count)
       throw new UsageError(
         'ERR_CPU_RANGE',
-        `${threads} threads and ${sharers - 1} more processes run on a CPU each, and the machine has ${k.machine.count}: use fewer of them or ${needed} CPUs`,
+        `${threads} threads and ${sharers - 1} more processes run on a CPU each, and the machine ` +
+          `has ${k.machine.count}: use fewer of them or ${needed} CPUs`,
       );
     if (pages > PUD_SIZE / PMD_SIZE)
       throw new UsageError(
