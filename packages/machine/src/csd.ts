@@ -15,7 +15,7 @@ import { CpuMask } from './cpuMask.ts';
 import { assert, UsageError } from './errors.ts';
 import type { CpuId } from './ids.ts';
 import type { Machine } from './machine.ts';
-import { type Coroutine, Op, type OpKind, always, touchesNothing } from './op.ts';
+import { type Coroutine, Op, type OpKind, opKind, always, touchesNothing } from './op.ts';
 import { WAIT, type Wait } from './ops/control.ts';
 import { sendIpi } from './ops/interrupts.ts';
 import { LOCKED, STORE } from './ops/memory.ts';
@@ -88,23 +88,23 @@ export interface MaskCall {
 }
 
 // Kinds of their own because they cost what a cache line that another CPU has just written costs.
-const CSD_LOCK: OpKind = { ...WAIT, name: 'csdLock' };
-const CSD_FILL: OpKind = { ...STORE, name: 'csdFill' };
-const CSD_ENQUEUE: OpKind = { ...LOCKED, name: 'csdEnqueue' };
-const CSD_TAKE: OpKind = { ...LOCKED, name: 'csdTake' };
-const CSD_UNLOCK: OpKind = { ...STORE, name: 'csdUnlock' };
-const CSD_WAIT: OpKind = { ...WAIT, name: 'csdWait' };
+const CSD_LOCK: OpKind = opKind({ ...WAIT, name: 'csdLock' });
+const CSD_FILL: OpKind = opKind({ ...STORE, name: 'csdFill' });
+const CSD_ENQUEUE: OpKind = opKind({ ...LOCKED, name: 'csdEnqueue' });
+const CSD_TAKE: OpKind = opKind({ ...LOCKED, name: 'csdTake' });
+const CSD_UNLOCK: OpKind = opKind({ ...STORE, name: 'csdUnlock' });
+const CSD_WAIT: OpKind = opKind({ ...WAIT, name: 'csdWait' });
 
 const unlocked = (locked: unknown): boolean => locked === false;
 const whileLocked = (kind: OpKind, csd: Csd): Op<void> =>
   new Op<void>(kind, null, -1, csd.untilUnlocked);
 
-const MASK_CALL: OpKind = {
+const MASK_CALL: OpKind = opKind({
   name: 'maskCall',
   ready: always,
   touch: touchesNothing,
   execute: (machine, cpu, { operand }) => machine.onMaskCall?.(cpu, operand as MaskCall) ?? false,
-};
+});
 
 /** The call_single_queue of every CPU, and the CSDs. */
 export class CallQueues {

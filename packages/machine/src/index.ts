@@ -32,7 +32,7 @@ export {
 } from './ids.ts';
 export { type Handler, Machine, type MachineOptions } from './machine.ts';
 export { type Frame, MAX_FRAMES, PAGE_SHIFT, PAGE_SIZE, WORDS_PER_FRAME } from './memory.ts';
-export { type Coroutine, MOVED, Op, type OpKind } from './op.ts';
+export { type Coroutine, MOVED, Op, type OpKind, opKind } from './op.ts';
 export {
   type Choice,
   choiceOf,

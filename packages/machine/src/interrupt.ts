@@ -6,7 +6,7 @@ import { touchDrained } from './access.ts';
 import { type Cpu, NMI_VECTOR } from './cpu.ts';
 import { assert, UsageError } from './errors.ts';
 import { Hardware } from './footprint.ts';
-import { type Coroutine, MOVED, Op, type OpKind } from './op.ts';
+import { type Coroutine, MOVED, Op, type OpKind, opKind } from './op.ts';
 import { type ContextKind, enter } from './stack.ts';
 
 /** Whether `vector` is one. */
@@ -47,7 +47,7 @@ function leaveContext(cpu: Cpu): void {
 }
 
 /** IRET. Always ends the NMI mask, also when an interrupt inside an NMI returns. */
-export const INTERRUPT_RETURN: OpKind = {
+export const INTERRUPT_RETURN: OpKind = opKind({
   name: 'iret',
   ready: (machine, cpu) => !machine.axioms.returnDrains || cpu.drained,
   touch: (machine, cpu, _op, into) => {
@@ -67,13 +67,13 @@ export const INTERRUPT_RETURN: OpKind = {
     if (isWakeable(halted)) halted.woken = true;
     return MOVED;
   },
-};
+});
 
 const isWakeable = (operand: unknown): operand is Wakeable =>
   typeof operand === 'object' && operand !== null && 'woken' in operand;
 
 /** VM entry: the host gives the vCPU back. Nothing but time has changed for it. */
-const VM_ENTRY: OpKind = {
+const VM_ENTRY: OpKind = opKind({
   name: 'vmEntry',
   ready: () => true,
   touch: (_machine, cpu, _op, into) => {
@@ -84,7 +84,7 @@ const VM_ENTRY: OpKind = {
     leaveContext(cpu);
     return MOVED;
   },
-};
+});
 
 /** The Op that ends a handler whose coroutine has returned. */
 export const HANDLER_END = (cpu: Cpu): Op =>

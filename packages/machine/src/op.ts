@@ -34,6 +34,20 @@ export interface OpKind {
   readonly execute: (machine: Machine, cpu: Cpu, op: Op, way: number) => unknown;
 }
 
+/**
+ * A kind of Op. Kinds made by this have one shape, so that the driver, which meets them all, finds
+ * their parts without looking them up.
+ */
+export const opKind = (parts: OpKind): OpKind => ({
+  name: parts.name,
+  ready: parts.ready,
+  awaits: parts.awaits,
+  userMode: parts.userMode,
+  ways: parts.ways,
+  touch: parts.touch,
+  execute: parts.execute,
+});
+
 /** Returned by `execute` of an Op after which the CPU is somewhere else (a switch, a return). */
 export const MOVED: unique symbol = Symbol('moved');
 

@@ -9,7 +9,7 @@ import type { Cpu } from './cpu.ts';
 import { ModelBugError, UsageError } from './errors.ts';
 import { explain } from './explain.ts';
 import type { CpuId } from './ids.ts';
-import { always, type Coroutine, Op, type OpKind, touchesNothing } from './op.ts';
+import { always, type Coroutine, Op, type OpKind, opKind, touchesNothing } from './op.ts';
 
 /** Why code runs on top of other code of the same CPU. */
 export type ContextKind = 'irq' | 'nmi' | 'host';
@@ -56,14 +56,14 @@ export const idleTask = (cpu: CpuId): Task => ({
   op: null,
 });
 
-const CALL: OpKind = {
+const CALL: OpKind = opKind({
   name: 'call',
   ready: always,
   touch: touchesNothing,
   execute: () => {
     throw new ModelBugError('a call is entered by the stack and never executed');
   },
-};
+});
 
 /**
  * Enters another coroutine: `const pages = yield* call(unmap(k, vma))`. Costs no step of the CPU.

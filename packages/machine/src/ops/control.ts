@@ -8,7 +8,7 @@ import { UsageError } from '../errors.ts';
 import { Hardware } from '../footprint.ts';
 import { HANDLER_END } from '../interrupt.ts';
 import type { Machine } from '../machine.ts';
-import { always, MOVED, Op, type OpKind, touchesNothing } from '../op.ts';
+import { always, MOVED, Op, type OpKind, opKind, touchesNothing } from '../op.ts';
 import { advance, begin, type Task } from '../stack.ts';
 
 /** A wait: the cells it looks at, and when it ends. */
@@ -23,7 +23,7 @@ const NO_CELLS: readonly Cell[] = [];
 export const waitsFor = (op: Op): readonly Cell[] => op.kind.awaits?.(op) ?? NO_CELLS;
 
 /** The kind of a wait. */
-export const WAIT: OpKind = {
+export const WAIT: OpKind = opKind({
   name: 'wait',
   awaits: ({ operand }) => (operand as Wait).cells,
   ready: (machine, cpu, { operand }) => {
@@ -42,7 +42,7 @@ export const WAIT: OpKind = {
     const [cell] = cells;
     return cells.length === 1 && cell !== undefined ? load(machine, cpu, cell, -1) : undefined;
   },
-};
+});
 
 /**
  * smp_cond_load_acquire: waits until `until` holds of the cell, and gives its value then. A guard:
@@ -51,7 +51,7 @@ export const WAIT: OpKind = {
 export const waitUntil = <T>(cell: Cell<T>, until: (value: T) => boolean): Op<T> =>
   new Op<T>(WAIT, null, -1, { cells: [cell], until: until as Wait['until'] } satisfies Wait);
 
-const SPIN: OpKind = { ...WAIT, name: 'userSpin', userMode: true };
+const SPIN: OpKind = opKind({ ...WAIT, name: 'userSpin', userMode: true });
 
 /** User code that does nothing but look at a variable until `until` holds of it. */
 export const userSpin = <T>(cell: Cell<T>, until: (value: T) => boolean): Op<T> =>
@@ -70,13 +70,13 @@ export interface Choice {
   readonly ways: number;
 }
 
-const CHOOSE: OpKind = {
+const CHOOSE: OpKind = opKind({
   name: 'choose',
   ready: always,
   ways: (_machine, _cpu, { operand }) => (operand as Choice).ways,
   touch: touchesNothing,
   execute: (_machine, _cpu, _op, way) => way,
-};
+});
 
 /**
  * One of `ways` alternatives, 0 to `ways - 1`: an explorer tries all. `name` lets a driver decide.
@@ -89,7 +89,11 @@ export function oneOf(name: string, ways: number): Op<number> {
   return new Op<number>(CHOOSE, null, -1, { name, ways } satisfies Choice);
 }
 
-const MAY_FAIL: OpKind = { ...CHOOSE, name: 'mayFail', execute: (_m, _c, _o, way) => way === 0 };
+const MAY_FAIL: OpKind = opKind({
+  ...CHOOSE,
+  name: 'mayFail',
+  execute: (_m, _c, _o, way) => way === 0,
+});
 
 /** An allocation that may fail: true if it went well. An explorer tries both. */
 export const mayFail = (name: string): Op<boolean> =>
@@ -118,7 +122,7 @@ function switchCpu(machine: Machine, cpu: Cpu, next: Task): void {
   else begin(cpu, HANDLER_END);
 }
 
-const SWITCH: OpKind = {
+const SWITCH: OpKind = opKind({
   name: 'switchTo',
   ready: always,
   touch: (machine, cpu, _op, into) => {
@@ -133,7 +137,7 @@ const SWITCH: OpKind = {
     switchCpu(machine, cpu, next);
     return MOVED;
   },
-};
+});
 
 /**
  * switch_to: swaps the whole stack for that of `next`. Ends when somebody switches back, and gives
@@ -141,14 +145,14 @@ const SWITCH: OpKind = {
  */
 export const switchTo = (next: Task): Op<Task> => new Op<Task>(SWITCH, null, -1, next);
 
-const COMPUTE: OpKind = {
+const COMPUTE: OpKind = opKind({
   name: 'compute',
   ready: always,
   touch: touchesNothing,
   execute: () => undefined,
-};
+});
 
-const PARK: OpKind = { ...COMPUTE, name: 'vcpuPark' };
+const PARK: OpKind = opKind({ ...COMPUTE, name: 'vcpuPark' });
 
 const lasting = (kind: OpKind, ns: number): Op<void> => {
   if (Number.isSafeInteger(ns) && ns >= 0) return new Op<void>(kind, null, -1, ns);

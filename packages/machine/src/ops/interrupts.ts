@@ -6,10 +6,10 @@ import type { CpuMask } from '../cpuMask.ts';
 import { UsageError } from '../errors.ts';
 import { Hardware } from '../footprint.ts';
 import { checkVector, INTERRUPT_RETURN, type Wakeable } from '../interrupt.ts';
-import { always, Op, type OpKind } from '../op.ts';
+import { always, Op, type OpKind, opKind } from '../op.ts';
 
 /** Writes the interrupt flag; gives what it was. */
-const IRQ_FLAG: OpKind = {
+const IRQ_FLAG: OpKind = opKind({
   name: 'irqFlag',
   ready: always,
   touch: (_machine, cpu, _op, into) => into.write(cpu.cell(Hardware.irqFlag)),
@@ -18,7 +18,7 @@ const IRQ_FLAG: OpKind = {
     cpu.irqsOn = operand as boolean;
     return was;
   },
-};
+});
 
 const irqFlag = <T>(on: boolean): Op<T> => new Op<T>(IRQ_FLAG, null, -1, on);
 
@@ -40,7 +40,7 @@ interface Posting {
   readonly vector: number;
 }
 
-const SEND_IPI: OpKind = {
+const SEND_IPI: OpKind = opKind({
   name: 'sendIpi',
   ready: (machine, cpu) => !machine.axioms.postingDrains || cpu.drained,
   touch: (machine, cpu, { operand }, into) => {
@@ -56,7 +56,7 @@ const SEND_IPI: OpKind = {
       machine.onPosted?.(cpu.id, target, vector);
     }
   },
-};
+});
 
 /**
  * Sends `vector` to every CPU of `targets`, in one go as by a shorthand or a cluster write. A vector
@@ -74,7 +74,7 @@ interface Timer {
   readonly ns: number;
 }
 
-const ARM_TIMER: OpKind = {
+const ARM_TIMER: OpKind = opKind({
   name: 'armTimer',
   ready: always,
   touch: (_machine, cpu, _op, into) => into.write(cpu.cell(Hardware.pending)),
@@ -84,7 +84,7 @@ const ARM_TIMER: OpKind = {
     cpu.arrive(vector);
     machine.onPosted?.(cpu.id, cpu.id, vector, ns);
   },
-};
+});
 
 /**
  * Has this CPU's timer raise `vector` in `ns` nanoseconds. Without a clock that may be at any moment
@@ -107,23 +107,23 @@ export function armTimer(vector: number, ns: number): Op<void> {
  */
 export const iret = (): Op<never> => new Op<never>(INTERRUPT_RETURN, null, -1, null);
 
-const HALT: OpKind = {
+const HALT: OpKind = opKind({
   name: 'halt',
   ready: (_machine, _cpu, { operand }) => (operand as Wakeable).woken,
   touch: (_machine, cpu, _op, into) => into.read(cpu.cell(Hardware.stack)),
   execute: () => undefined,
-};
+});
 
 /** HLT: waits until an interrupt has been taken and has returned. Enable interrupts before it. */
 export const halt = (): Op<void> =>
   new Op<void>(HALT, null, -1, { woken: false } satisfies Wakeable);
 
-const DRAIN_ALL: OpKind = {
+const DRAIN_ALL: OpKind = opKind({
   name: 'serialize',
   ready: drained,
   touch: (_machine, cpu, _op, into) => touchDrained(cpu, into),
   execute: () => undefined,
-};
+});
 
 /** A serializing instruction that does nothing else, CPUID say. */
 export const serialize = (): Op<void> => new Op<void>(DRAIN_ALL, null, -1, null);

@@ -22,24 +22,24 @@ import type { CpuMask } from '../cpuMask.ts';
 import { UsageError } from '../errors.ts';
 import type { PhysAddr } from '../ids.ts';
 import type { Machine } from '../machine.ts';
-import { always, NOTHING, Op, type OpKind, touchesNothing } from '../op.ts';
+import { always, NOTHING, Op, type OpKind, opKind, touchesNothing } from '../op.ts';
 
 /** The kind of a load; other kinds that load differ in name and cost only. */
-export const LOAD: OpKind = {
+export const LOAD: OpKind = opKind({
   name: 'load',
   ready: always,
   touch: (_machine, cpu, { cell, at }, into) => touchLoad(cpu, into, cell, at),
   execute: (machine, cpu, { cell, at }) => load(machine, cpu, cell, at),
-};
+});
 
 /** The kind of a store. */
-export const STORE: OpKind = {
+export const STORE: OpKind = opKind({
   name: 'store',
   ready: always,
   touch: (machine, cpu, { cell, at, operand }, into) =>
     touchStore(machine, cpu, into, cell, at, operand),
   execute: (machine, cpu, { cell, at, operand }) => store(machine, cpu, cell, at, operand),
-};
+});
 
 type Update = (old: unknown) => unknown;
 
@@ -47,7 +47,7 @@ type Update = (old: unknown) => unknown;
  * A locked instruction. That changes nothing, as a failed cmpxchg, only reads: a reader of the cell
  * cannot tell.
  */
-export const LOCKED: OpKind = {
+export const LOCKED: OpKind = opKind({
   name: 'locked',
   ready: drained,
   touch: (machine, cpu, { cell, at, operand }, into) => {
@@ -63,7 +63,7 @@ export const LOCKED: OpKind = {
     if (value !== old) writeMemory(machine, cell, at, value);
     return old;
   },
-};
+});
 
 /** READ_ONCE. */
 export const readOnce = <T>(cell: Cell<T>): Op<T> => new Op<T>(LOAD, cell, -1, null);
@@ -99,7 +99,7 @@ interface Acquisition {
 }
 
 /** A locked instruction that waits for its moment: taking a lock, without the spinning. */
-const ACQUIRE: OpKind = {
+const ACQUIRE: OpKind = opKind({
   name: 'acquire',
   awaits: ({ cell }) => (cell === null ? [] : [cell]),
   ready: (machine, cpu, { cell, at, operand }) =>
@@ -114,7 +114,7 @@ const ACQUIRE: OpKind = {
     writeMemory(machine, cell, at, (operand as Acquisition).update(old));
     return old;
   },
-};
+});
 
 /**
  * Waits until `free` holds of the cell and stores `update` of its value in the same instant, as a
@@ -149,12 +149,12 @@ export const xchgWord = (at: PhysAddr, value: number): Op<number> => updateWord(
 export const cmpxchgWord = (at: PhysAddr, old: number, value: number): Op<number> =>
   updateWord(at, (now) => (now === old ? value : now));
 
-const FENCE: OpKind = {
+const FENCE: OpKind = opKind({
   name: 'fence',
   ready: drained,
   touch: (_machine, cpu, _op, into) => touchDrained(cpu, into),
   execute: () => undefined,
-};
+});
 
 /** smp_mb: earlier stores are in memory before anything later. */
 export const smpMb = (): Op<void> => new Op<void>(FENCE, null, -1, null);
@@ -179,29 +179,30 @@ function changeBit(machine: Machine, cell: Cell | null, bit: number, on: boolean
 }
 
 /** Sets or clears a bit; `read`: and says what it was, which makes it conflict with any other. */
-const changesBit = (name: string, on: boolean, read: boolean): OpKind => ({
-  name,
-  ready: drained,
-  touch: (_machine, cpu, { cell, operand }, into) => {
-    touchDrained(cpu, into);
-    const mask = bits(cell);
-    if (read) into.read(bitId(mask, operand as number));
-    if (!read || mask.value.has(operand as number) !== on)
-      into.write(bitId(mask, operand as number));
-  },
-  execute: (machine, _cpu, { cell, operand }) => {
-    if (read && machine.audit !== null) machine.audit.read(bitId(bits(cell), operand as number));
-    const was = changeBit(machine, cell, operand as number, on);
-    return read ? was : undefined;
-  },
-});
+const changesBit = (name: string, on: boolean, read: boolean): OpKind =>
+  opKind({
+    name,
+    ready: drained,
+    touch: (_machine, cpu, { cell, operand }, into) => {
+      touchDrained(cpu, into);
+      const mask = bits(cell);
+      if (read) into.read(bitId(mask, operand as number));
+      if (!read || mask.value.has(operand as number) !== on)
+        into.write(bitId(mask, operand as number));
+    },
+    execute: (machine, _cpu, { cell, operand }) => {
+      if (read && machine.audit !== null) machine.audit.read(bitId(bits(cell), operand as number));
+      const was = changeBit(machine, cell, operand as number, on);
+      return read ? was : undefined;
+    },
+  });
 
 const SET_BIT = changesBit('setBit', true, false);
 const CLEAR_BIT = changesBit('clearBit', false, false);
 const TEST_AND_SET_BIT = changesBit('testAndSetBit', true, true);
 const TEST_AND_CLEAR_BIT = changesBit('testAndClearBit', false, true);
 
-const TEST_BIT: OpKind = {
+const TEST_BIT: OpKind = opKind({
   name: 'testBit',
   ready: always,
   touch: (_machine, _cpu, { cell, operand }, into) =>
@@ -210,14 +211,14 @@ const TEST_BIT: OpKind = {
     if (machine.audit !== null) machine.audit.read(bitId(bits(cell), operand as number));
     return bits(cell).value.has(operand as number);
   },
-};
+});
 
-const READ_MASK: OpKind = {
+const READ_MASK: OpKind = opKind({
   name: 'readMask',
   ready: always,
   touch: (_machine, _cpu, { cell }, into) => touchRead(into, cell, -1),
   execute: (machine, _cpu, { cell }) => readMemory(machine, cell, -1),
-};
+});
 
 function maskOp<T>(kind: OpKind, mask: Cell<CpuMask>, bit: number): Op<T> {
   if (!(bit >= 0 && bit < mask.bits))
@@ -250,9 +251,9 @@ export const readMask = (mask: Cell<CpuMask>): Op<CpuMask> => maskOp(READ_MASK, 
 /** Does nothing: a place for an interrupt between two instructions. */
 export const nop = (): Op<void> => new Op<void>(NOP, null, -1, null);
 
-const NOP: OpKind = {
+const NOP: OpKind = opKind({
   name: 'nop',
   ready: always,
   touch: touchesNothing,
   execute: () => undefined,
-};
+});

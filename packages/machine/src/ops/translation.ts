@@ -9,7 +9,7 @@ import { type Footprint, Hardware, postedId, storeId } from '../footprint.ts';
 import type { Pfn, VirtAddr } from '../ids.ts';
 import type { Machine } from '../machine.ts';
 import { PAGE_SIZE } from '../memory.ts';
-import { MOVED, Op, type OpKind } from '../op.ts';
+import { MOVED, Op, type OpKind, opKind } from '../op.ts';
 import { type Access, everything, type Invalidation, wholePcid } from '../tlb.ts';
 
 /** What an access through a translation gives when no page answers it. */
@@ -33,7 +33,7 @@ function walkable(machine: Machine, cpu: Cpu): boolean {
  * A page fault is an exception: what handles it begins once the store buffer is empty. The operand
  * is the access, which the code still waits for.
  */
-const FAULT: OpKind = {
+const FAULT: OpKind = opKind({
   name: 'pageFault',
   ready: (machine, cpu) => !machine.axioms.deliveryDrains || cpu.drained,
   touch: (machine, cpu, _op, into) => {
@@ -43,9 +43,9 @@ const FAULT: OpKind = {
     (operand as Op).done = true;
     return PAGE_FAULT;
   },
-};
+});
 
-const ACCESS: OpKind = {
+const ACCESS: OpKind = opKind({
   name: 'access',
   ready: walkable,
   ways: (_machine, cpu, { operand }) => cpu.tlb.ways(operand as UserAccess),
@@ -72,7 +72,7 @@ const ACCESS: OpKind = {
     store(machine, cpu, null, translation.at, access.value, true);
     return undefined;
   },
-};
+});
 
 const access = <T>(va: VirtAddr, write: boolean, value: number | null | undefined): Op<T> => {
   if (!Number.isInteger(va) || (value !== undefined && va % 8 !== 0))
@@ -110,7 +110,7 @@ function touchOwn(machine: Machine, cpu: Cpu, into: Footprint, root: number | nu
   cpu.tlb.touchInvalidate(root, into);
 }
 
-const WRITE_CR3: OpKind = {
+const WRITE_CR3: OpKind = opKind({
   name: 'writeCr3',
   ready: serializes,
   touch: (machine, cpu, { operand }, into) => {
@@ -125,7 +125,7 @@ const WRITE_CR3: OpKind = {
     if (flush) cpu.tlb.invalidate(wholePcid(pcid));
     else cpu.tlb.rootLoaded();
   },
-};
+});
 
 /**
  * MOV to CR3: the root page table in frame `root`, under `pcid`. With `flush`, what is cached under
@@ -135,13 +135,14 @@ export const writeCr3 = (root: Pfn, pcid: number, flush: boolean): Op<void> =>
   new Op<void>(WRITE_CR3, null, -1, { root, pcid, flush } satisfies RootLoad);
 
 /** An invalidation by instruction on this CPU; the operand may depend on the CPU's PCID. */
-const invalidates = (name: string): OpKind => ({
-  name,
-  ready: serializes,
-  touch: (machine, cpu, _op, into) => touchOwn(machine, cpu, into, cpu.root),
-  execute: (machine, cpu, { operand }) =>
-    cpu.tlb.invalidate((operand as (machine: Machine, cpu: Cpu) => Invalidation)(machine, cpu)),
-});
+const invalidates = (name: string): OpKind =>
+  opKind({
+    name,
+    ready: serializes,
+    touch: (machine, cpu, _op, into) => touchOwn(machine, cpu, into, cpu.root),
+    execute: (machine, cpu, { operand }) =>
+      cpu.tlb.invalidate((operand as (machine: Machine, cpu: Cpu) => Invalidation)(machine, cpu)),
+  });
 
 const INVLPG = invalidates('invlpg');
 const INVPCID = invalidates('invpcid');
@@ -177,33 +178,36 @@ export const invpcidAll = (): Op<void> => invpcid(everything(true));
 export const invpcidAllNonGlobals = (): Op<void> => invpcid(everything(false));
 
 /** A broadcast invalidation: it has begun everywhere, and has ended nowhere, when the Op has. */
-const broadcasts = (name: string): OpKind => ({
-  name,
-  ready: () => true,
-  touch: (machine, cpu, _op, into) => {
-    for (const target of machine.cpus) {
-      into.write(target.cell(Hardware.inbox));
-      into.write(postedId(cpu.id, target.id, cpu.broadcastCount));
-    }
-  },
-  execute: (machine, cpu, { operand }) => {
-    cpu.broadcast(machine.cpus, operand as Invalidation);
-    machine.onBroadcast?.(cpu.id);
-  },
-});
+const broadcasts = (name: string): OpKind =>
+  opKind({
+    name,
+    ready: () => true,
+    touch: (machine, cpu, _op, into) => {
+      for (const target of machine.cpus) {
+        into.write(target.cell(Hardware.inbox));
+        into.write(postedId(cpu.id, target.id, cpu.broadcastCount));
+      }
+    },
+    execute: (machine, cpu, { operand }) => {
+      cpu.broadcast(machine.cpus, operand as Invalidation);
+      machine.onBroadcast?.(cpu.id);
+    },
+  });
 
 /** Waits until this CPU's broadcasts are applied everywhere. */
-const awaitsBroadcasts = (name: string, fences: boolean): OpKind => ({
-  name,
-  ready: (_machine, cpu) => cpu.outstanding === 0 && (!fences || cpu.drained),
-  touch: (machine, cpu, _op, into) => {
-    // Each CPU applies them in order, so the last one is the one to wait for.
-    const last = cpu.broadcastCount - 1;
-    if (last >= 0) for (const target of machine.cpus) into.read(postedId(cpu.id, target.id, last));
-    if (fences) touchDrained(cpu, into);
-  },
-  execute: () => undefined,
-});
+const awaitsBroadcasts = (name: string, fences: boolean): OpKind =>
+  opKind({
+    name,
+    ready: (_machine, cpu) => cpu.outstanding === 0 && (!fences || cpu.drained),
+    touch: (machine, cpu, _op, into) => {
+      // Each CPU applies them in order, so the last one is the one to wait for.
+      const last = cpu.broadcastCount - 1;
+      if (last >= 0)
+        for (const target of machine.cpus) into.read(postedId(cpu.id, target.id, last));
+      if (fences) touchDrained(cpu, into);
+    },
+    execute: () => undefined,
+  });
 
 const INVLPGB = broadcasts('invlpgb');
 const TLBSYNC = awaitsBroadcasts('tlbsync', false);
@@ -225,7 +229,7 @@ export const tlbi = (what: Invalidation): Op<void> => new Op<void>(TLBI, null, -
 /** DSB ISH of arm64: a full fence that also waits for the TLBIs of this CPU. */
 export const dsb = (): Op<void> => new Op<void>(DSB, null, -1, null);
 
-const FRAME_USERS: OpKind = {
+const FRAME_USERS: OpKind = opKind({
   name: 'frameUsers',
   ready: drained,
   touch: (machine, cpu, _op, into) => {
@@ -241,7 +245,7 @@ const FRAME_USERS: OpKind = {
         ({ tlb }) => tlb.walksThrough(operand as number) || tlb.translatesTo(operand as number),
       )
       .map(({ id }) => id),
-};
+});
 
 /**
  * The CPUs whose hardware may still walk through page frame `frame`, or translate to it: the

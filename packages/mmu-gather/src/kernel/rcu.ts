@@ -15,6 +15,7 @@ import {
   type Machine,
   Op,
   type OpKind,
+  opKind,
   smpMb,
 } from '@shootdown/machine';
 import type { Kernel, Kthread } from '../kernel.ts';
@@ -51,7 +52,7 @@ const nestingOf = (k: Kernel, cpu: number): Cell<number> => {
 };
 
 // Not through the store buffer: on hardware nothing is stored at all, the CPU just does not report.
-const NEST: OpKind = {
+const NEST: OpKind = opKind({
   name: 'rcuNest',
   ready: () => true,
   touch: (_machine, _cpu, { cell }, into) => {
@@ -62,7 +63,7 @@ const NEST: OpKind = {
     machine.audit?.write(nesting.id);
     nesting.value += operand as number;
   },
-};
+});
 
 const nest = (k: Kernel, by: number): Op<void> =>
   new Op<void>(NEST, nestingOf(k, smpProcessorId(k)), -1, by);
@@ -98,7 +99,7 @@ const quietOf = (machine: Machine, { k, cpus }: Quiet): readonly number[] =>
   Array.from(cpus).filter((id) => isQuiet(k, machine.cpu(id)));
 
 /** Until one of them is quiet; gives all that are. */
-const AWAIT_QUIET: OpKind = {
+const AWAIT_QUIET: OpKind = opKind({
   name: 'rcuAwaitQuiet',
   ready: (machine, _cpu, { operand }) => {
     const { k, cpus } = operand as Quiet;
@@ -107,22 +108,22 @@ const AWAIT_QUIET: OpKind = {
   },
   touch: touchQuiet,
   execute: (machine, _cpu, { operand }) => quietOf(machine, operand as Quiet),
-};
+});
 
 /** What a grace period takes beside the readers: the machinery of rcu_gp_kthread. */
-const GRACE_PERIOD: OpKind = {
+const GRACE_PERIOD: OpKind = opKind({
   name: 'rcuGracePeriod',
   ready: () => true,
   touch: () => undefined,
   execute: () => undefined,
-};
+});
 
-const SEE_QUIET: OpKind = {
+const SEE_QUIET: OpKind = opKind({
   name: 'rcuSeeQuiet',
   ready: () => true,
   touch: touchQuiet,
   execute: (machine, _cpu, { operand }) => quietOf(machine, operand as Quiet),
-};
+});
 
 /**
  * Waits until every reader that has begun has ended. Sleeps: never under a spinlock.

@@ -1,14 +1,15 @@
 /**
  * Work of the kernel that no other CPU notices and that takes time all the same: what costs.ts says.
  */
-import { Op, type OpKind } from '@shootdown/machine';
+import { Op, type OpKind, opKind } from '@shootdown/machine';
 
-const kind = (name: string): OpKind => ({
-  name,
-  ready: () => true,
-  touch: () => undefined,
-  execute: () => undefined,
-});
+const kind = (name: string): OpKind =>
+  opKind({
+    name,
+    ready: () => true,
+    touch: () => undefined,
+    execute: () => undefined,
+  });
 
 /** Kinds of work. */
 export type KernelWork =
