@@ -2,6 +2,7 @@
 import { UsageError } from '@shootdown/machine';
 import type { TraceKind } from '@shootdown/trace';
 import type { Parameter, Values } from '@shootdown/linux-mm';
+import type { Kconfig } from '@shootdown/mmu-gather';
 import type { TimeBound } from '@shootdown/whatif';
 
 /** The forms of an answer. */
@@ -110,6 +111,44 @@ export function parseSize(option: string, word: string): number {
   throw new UsageError('ERR_OPTION', `${option} ${word}: expected bytes, as 4096, 64M or 20G`);
 }
 
+/**
+ * `OPTION=y` and `OPTION=n` words; whether there is such an option, composeKernel says.
+ *
+ * @throws UsageError ERR_OPTION
+ */
+export function parseKconfig(words: readonly string[]): Partial<Kconfig> {
+  const config: Record<string, boolean> = {};
+  for (const word of words) {
+    const match = /^(?:CONFIG_)?([A-Z_]+)=([yn])$/.exec(word);
+    if (match === null)
+      throw new UsageError(
+        'ERR_OPTION',
+        `--kconfig ${word}: expected OPTION=y or OPTION=n, as PT_RECLAIM=n`,
+      );
+    config[match[1] ?? ''] = match[2] === 'y';
+  }
+  return config;
+}
+
+/** Allocations that may fail without memory being short: the kernel has a slower way for each. */
+export const FALLIBLE = ['tlb_next_batch', 'tlb_remove_table'] as const;
+
+/** `name=chance` words. @throws UsageError ERR_OPTION */
+export function parseFailures(words: readonly string[]): Readonly<Record<string, number>> {
+  const failures: Record<string, number> = {};
+  for (const word of words) {
+    const [name = '', chance = ''] = word.split('=');
+    const value = /^(?:0|1|0?\.\d+|1\.0+)$/.test(chance) ? Number(chance) : -1;
+    if (!FALLIBLE.some((known) => known === name) || value < 0)
+      throw new UsageError(
+        'ERR_OPTION',
+        `--fail ${word}: expected NAME=CHANCE, a name of ${FALLIBLE.join(', ')} and a number from 0 to 1`,
+      );
+    failures[name] = value;
+  }
+  return failures;
+}
+
 /** The name under which commander gives an option's word: `gap-us` is `gapUs`. */
 const flagOf = (name: string): string =>
   name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -117,12 +156,13 @@ const flagOf = (name: string): string =>
 /** The parameters of a workload, each its own option. @throws UsageError ERR_OPTION */
 export function parseParameters(
   parameters: readonly Parameter[],
-  flags: Readonly<Record<string, string | undefined>>,
+  flags: Readonly<Record<string, string | readonly string[] | undefined>>,
 ): Values {
   const values: Record<string, number | readonly number[]> = {};
   for (const parameter of parameters) {
     const word = flags[flagOf(parameter.name)];
-    values[parameter.name] = word === undefined ? parameter.fallback : parseValue(parameter, word);
+    values[parameter.name] =
+      typeof word === 'string' ? parseValue(parameter, word) : parameter.fallback;
   }
   return values;
 }

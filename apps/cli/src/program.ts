@@ -8,6 +8,7 @@ import { Exit } from './exitCodes.ts';
 import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
 import { BACKEND_NAMES } from './backends.ts';
+import { FALLIBLE } from './options.ts';
 import { run as runWorkload, type RunFlags } from './run.ts';
 import { type Output, replay, type ReplayFlags } from './replay.ts';
 
@@ -125,6 +126,11 @@ function workloadCommand(parent: Command, { name, title, threads, parameters }: 
     .option('--backend <name>', BACKEND_NAMES.join(', '), 'native')
     .option('--edition <name>', 'a posted series', 'baseline')
     .option('--memory <size>', 'memory of the machine, as 64M or 20G (default: what it needs)')
+    .option('--kconfig <option=y|n...>', 'changes to the configuration, as PT_RECLAIM=n')
+    .option(
+      '--fail <name=chance...>',
+      `how often an allocation that may fail does: ${FALLIBLE.join(', ')}, from 0 to 1`,
+    )
     .option('--seed <n>', 'of the choices that the model leaves open', '1')
     .option('-o, --output <file>', 'write what a recording would show, as ftrace text')
     .option('-f, --format <format>', 'text, md, json', 'text');

@@ -39,7 +39,14 @@ import { type RecordedEvent, type RecordedTask, TextWriter } from '@shootdown/tr
 import { backendNamed } from './backends.ts';
 import { Exit } from './exitCodes.ts';
 import { jsonText } from './json.ts';
-import { parseCount, parseFormat, parseParameters, parseSize } from './options.ts';
+import {
+  parseCount,
+  parseFailures,
+  parseFormat,
+  parseKconfig,
+  parseParameters,
+  parseSize,
+} from './options.ts';
 import type { Output } from './replay.ts';
 
 /** The options that every workload has, as commander gives them; its own parameters beside. */
@@ -53,9 +60,11 @@ export interface RunFlags {
   readonly edition: string;
   readonly memory?: string;
   readonly seed: string;
+  readonly fail?: readonly string[];
+  readonly kconfig?: readonly string[];
   readonly output?: string;
   readonly format: string;
-  readonly [parameter: string]: string | undefined;
+  readonly [parameter: string]: string | readonly string[] | undefined;
 }
 
 /** Runs the command; gives the exit code. */
@@ -97,13 +106,17 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
       backend,
       functions: mmFunctions,
       kernel: release,
+      kconfig: parseKconfig(flags.kconfig ?? []),
       frames,
       nodes: workload.nodes ?? 1,
     });
     const phases = setUpWorkload(k, workload, choice);
     const costs = { ...KERNEL_COSTS, ...backend.costs };
+    const failures = parseFailures(flags.fail ?? []);
     const seed = parseCount('--seed', flags.seed, Number.MAX_SAFE_INTEGER);
-    const { timeNs, ops, interrupts } = withoutStack(() => runByClock(machine, { costs, seed }));
+    const { timeNs, ops, interrupts } = withoutStack(() =>
+      runByClock(machine, { costs, seed, failures }),
+    );
     trace?.end();
     const counts = phases.counts;
     return {

@@ -28,7 +28,7 @@ export function runBlocks(view: RunView): readonly Block[] {
     blocks.push(flushTable(total.flushes));
   }
   if (phases.length > 1) {
-    blocks.push({ kind: 'heading', text: 'By phase' });
+    blocks.push({ kind: 'heading', text: 'By phase (events x pages, by reason)' });
     blocks.push(phaseTable(phases));
   }
   return blocks;
