@@ -277,20 +277,20 @@ function find(maps: readonly Map<number, Entry>[], va: number, lowest: number): 
   return null;
 }
 
-function drop(context: PcidContext, what: Invalidation): void {
-  for (const [index, map] of context.leaves.entries()) dropFrom(map, index + 1, what);
+function drop({ leaves, uppers }: PcidContext, what: Invalidation): void {
+  for (let at = 0; at < leaves.length; at++) dropFrom(leaves[at], at + 1, what);
   if (what.upper === 'none') return;
-  for (const [index, map] of context.uppers.entries())
-    if (what.upper === 'all') map.clear();
-    else dropFrom(map, index + 2, what);
+  const rest = what.upper === 'all' ? { ...what, from: null } : what;
+  for (let at = 0; at < uppers.length; at++) dropFrom(uppers[at], at + 2, rest);
 }
 
 /** Takes the entries of `level` out of `map` that `what` names: by address, or by looking at all. */
-function dropFrom(map: Map<number, Entry>, level: number, what: Invalidation): void {
-  if (map.size === 0) return;
+function dropFrom(map: Map<number, Entry> | undefined, level: number, what: Invalidation): void {
+  if (map === undefined || map.size === 0) return;
   const size = levelSize(level);
   const { from, pages, stride } = what;
-  if (from === null || pages > map.size) {
+  if (from === null) return map.clear();
+  if (pages > map.size) {
     for (const page of map.keys()) if (hits(what, page * size, size)) map.delete(page);
     return;
   }
