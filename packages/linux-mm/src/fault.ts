@@ -67,7 +67,9 @@ const PF_USER = 4;
 /** Whether the entry that the access would use is there; as the CPU finds it, so without a step. */
 function isProtection(k: Kernel, mm: MmStruct, addr: number): boolean {
   const steps = walk(k.machine.physical, mm.pgd, k.machine.levels, addr);
-  return pteHas(steps.at(-1)?.pte ?? 0, Pte.present);
+  const { pte = 0 } = steps.at(-1) ?? {};
+  // Without the user bit: _PAGE_PROTNONE, which is not present for the CPU.
+  return pteHas(pte, Pte.present) && pteHas(pte, Pte.user);
 }
 
 /**
@@ -88,7 +90,8 @@ export function* doUserAddrFault(k: MmKernel, addr: number, write: boolean): Kth
   while (result === 'retry') {
     yield* downRead(mm.mmapLock);
     const vma = vmaLookup(mm, addr);
-    const allowed = vma !== null && (write ? vma.flags.write : vma.flags.read);
+    // access_error(): what may be written may be read, too.
+    const allowed = vma !== null && (vma.flags.write || (!write && vma.flags.read));
     result = allowed ? yield* call(handleMmFault(k, vma, addr, write)) : 'sigsegv';
     yield* upRead(mm.mmapLock);
   }
@@ -120,7 +123,8 @@ export function* handleMmFault(
   }
   const address = pageStart(addr);
   const pte = yield* call(allocEntry(k, vma.mm, address, Level.pte));
-  if (pte === null) return 'retry';
+  // No memory for a table, or a huge page has come in between.
+  if (pte === null) return (yield* readWord(pmd)) === 0 ? 'oom' : 'retry';
   return yield* call(handlePteFault(k, { vma, address, pmd, pte, write }));
 }
 
@@ -136,9 +140,12 @@ function* hugePmdFault(
   yield* spinLock(lock);
   const entry = yield* readWord(pmd);
   const needsWrite = write && !pteHas(entry, Pte.write);
-  const reuse = isHuge(entry) && pageOf(k, ptePfn(entry)).anonExclusive;
-  if (needsWrite && reuse)
+  const page = isHuge(entry) && needsWrite ? pageOf(k, ptePfn(entry)) : null;
+  const reuse = page !== null && (page.anonExclusive || (yield* readOnce(page.refcount)) === 1);
+  if (page !== null && reuse) {
+    page.anonExclusive = true;
     yield* updateWord(pmd, (now) => setFlag(setFlag(now, Pte.write), Pte.dirty));
+  }
   yield* spinUnlock(lock);
   if (!isHuge(entry)) return 'retry';
   if (!needsWrite || reuse) return 'done';
@@ -234,8 +241,10 @@ const pageStart = (addr: number): number => Math.floor(addr / PAGE_SIZE) * PAGE_
 export function* doWpPage(k: MmKernel, vmf: VmFault, lock: SpinLock): Kthread<FaultResult> {
   const entry = yield* readWord(vmf.pte);
   const old = ptePfn(entry) === ZERO_PFN ? null : pageOf(k, ptePfn(entry));
-  if (old !== null && (old.anonExclusive || (yield* readOnce(old.refcount)) === 1)) {
-    old.anonExclusive = true;
+  // wp_page_shared(): sharing is what it is for.
+  const { shared } = vmf.vma.flags;
+  if (old !== null && (shared || (yield* call(isReusable(old))))) {
+    if (!shared) old.anonExclusive = true;
     // wp_page_reuse(): a stale read-only translation elsewhere only costs a fault.
     yield* updateWord(vmf.pte, (now) => setFlag(setFlag(now, Pte.write), Pte.dirty));
     yield* spinUnlock(lock);
@@ -247,6 +256,11 @@ export function* doWpPage(k: MmKernel, vmf: VmFault, lock: SpinLock): Kthread<Fa
   const result = yield* call(wpPageCopy(k, vmf, entry, old));
   if (old !== null) yield* call(putPage(k, old));
   return result;
+}
+
+/** PageAnonExclusive, or wp_can_reuse_anon_folio, which does not ask a part of a huge page. */
+function* isReusable({ anonExclusive, order, refcount }: Page): Kthread<boolean> {
+  return anonExclusive || (order === 0 && (yield* readOnce(refcount)) === 1);
 }
 
 /** @kernel mm/memory.c wp_page_copy */

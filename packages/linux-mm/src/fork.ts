@@ -2,7 +2,8 @@
  * fork: the child gets page tables of its own that map the same pages, which neither may write any
  * more: copy on write.
  *
- * Follows kernel/fork.c and copy_page_range() of mm/memory.c.
+ * Follows kernel/fork.c and copy_page_range() of mm/memory.c. Not modelled: pinned pages, which the
+ * child gets a copy of at once, so that the parent keeps what is pinned.
  */
 import {
   atomicUpdate,
@@ -27,6 +28,7 @@ import {
   flushTlbMm,
   getPage,
   getZeroedPage,
+  isMigrationPte,
   isSwapPte,
   isTable,
   isVmHugetlb,
@@ -45,6 +47,7 @@ import {
   type VmArea,
   ZERO_PFN,
 } from '@shootdown/mmu-gather';
+import { mmput } from './exit.ts';
 import { deposit, isHuge } from './hugeMemory.ts';
 import { copyHugetlbPageRange } from './hugetlb.ts';
 import { clearFlag } from './pteOf.ts';
@@ -81,7 +84,10 @@ export function* dupMm(k: Kernel, old: MmStruct, name: string): Kthread<MmStruct
   // Before anybody else works on the parent: its CPUs may still write to what is shared now.
   yield* call(flushTlbMm(k, old));
   yield* upWrite(old.mmapLock);
-  return enough ? mm : null;
+  if (enough) return mm;
+  // What it has got so far goes again.
+  yield* call(mmput(k, mm));
+  return null;
 }
 
 /** @kernel mm/memory.c copy_page_range */
@@ -162,7 +168,10 @@ function* copyPte(
 ): Kthread {
   if (isSwapPte(pte)) yield* call(swapDuplicate(k, swapOffset(pte)));
   if (!pteHas(pte, Pte.present)) {
-    yield* writeWord(into, pte);
+    // A page that arrives now is shared: neither finds it writable.
+    const moves = isMigrationPte(pte) && !from.flags.shared;
+    if (moves) yield* writeWord(at, clearFlag(pte, Pte.write));
+    yield* writeWord(into, moves ? clearFlag(pte, Pte.write) : pte);
     return;
   }
   if (ptePfn(pte) !== ZERO_PFN) {

@@ -42,10 +42,11 @@ export function* getUserPages(k: MmKernel, range: GupRange): Kthread<number> {
 
 /** One page, under mmap_lock; false: nothing is mapped there, or no memory is left. */
 function* faultIn(k: MmKernel, mm: MmStruct, range: GupRange, addr: number): Kthread<boolean> {
+  const vma = vmaLookup(mm, addr);
+  // check_vma_flags(): what may not be accessed is not got either, though a page may be there.
+  if (vma === null || !(range.write ? vma.flags.write : vma.flags.read)) return false;
   for (;;) {
     if (yield* call(followPage(k, mm, range, addr))) return true;
-    const vma = vmaLookup(mm, addr);
-    if (vma === null || !(range.write ? vma.flags.write : vma.flags.read)) return false;
     const result = yield* call(handleMmFault(k, vma, addr, range.write));
     if (result !== 'done' && result !== 'retry') return false;
   }

@@ -2,11 +2,11 @@
  * Transparent huge pages: a PMD entry that maps 2 MiB, with a page table kept aside for the day it
  * is split.
  *
- * Follows mm/huge_memory.c. Not modelled: huge pages of files, partial mapping of a huge page by
- * single entries of another mm, PUD-sized pages.
+ * Follows mm/huge_memory.c. Not modelled: huge pages of files, PUD-sized pages.
  */
 import {
   assert,
+  atomicUpdate,
   call,
   makePte,
   PAGE_SIZE,
@@ -14,6 +14,7 @@ import {
   Pte,
   pteHas,
   ptePfn,
+  readOnce,
   readWord,
   updateWord,
   writeWord,
@@ -189,15 +190,27 @@ export function* splitHugePmd(k: Kernel, vma: VmArea, pmd: PhysAddr, addr: numbe
 }
 
 /**
- * The huge page becomes 512 pages of their own.
+ * The mappings of the huge page by `mm` become 512. If nobody else maps it or holds a reference, it
+ * becomes 512 pages of their own; else it stays whole, and every entry has a reference to it.
  *
- * Not modelled: that the folio stays whole while only its mapping is split, and is broken up later.
+ * Not modelled: that a folio always stays whole while its mapping is split, and is broken up later.
  */
 function* splitPage(k: Kernel, head: Page, mm: MmStruct, start: number): Kthread {
+  const small = Array.from({ length: HPAGE_PMD_NR }, (_, n) => ({
+    mm,
+    addr: start + n * PAGE_SIZE,
+  }));
+  // The entry was made invalid before: GUP-fast that gets a reference from here on lets it go.
+  if ((yield* readOnce(head.refcount)) > 1) {
+    yield* atomicUpdate(head.refcount, (count) => count + HPAGE_PMD_NR - 1);
+    yield* call(removeRmap(head, mm, start));
+    yield* atomicUpdate(head.mappings, (mappings) => [...mappings, ...small]);
+    return;
+  }
   k.pages.pages.delete(head.pfn);
-  for (let n = 0; n < HPAGE_PMD_NR; n++) {
+  for (const [n, { addr }] of small.entries()) {
     const page = newPage(k, head.pfn + n);
     page.anonExclusive = head.anonExclusive;
-    yield* call(addRmap(page, mm, start + n * PAGE_SIZE));
+    yield* call(addRmap(page, mm, addr));
   }
 }

@@ -75,11 +75,11 @@ export function* collapseHugePage(
   const scanned = yield* call(scanPmd(k, mm, addr));
   yield* upRead(mm.mmapLock);
   if (scanned !== 'succeeded') return scanned;
-  k.stats.vmstat.thp_collapse_alloc++;
   const huge = yield* call(
     allocPages(k, { gfp: 'GFP_KERNEL', purpose: 'collapse', order: HPAGE_PMD_ORDER }),
   );
   if (huge === null) return 'alloc-huge-page-fail';
+  k.stats.vmstat.thp_collapse_alloc++;
   // Nobody faults, maps or unmaps from here on; a lockless walker may still be anywhere.
   yield* downWrite(mm.mmapLock);
   const result = yield* call(collapseLocked(k, mm, addr, huge));
@@ -107,8 +107,10 @@ function* checkPages(k: Kernel, table: number, addr: number): Kthread<CollapseRe
   let result: CollapseResult = 'succeeded';
   for (let n = 0; n < HPAGE_PMD_NR && result === 'succeeded'; n++) {
     const pte = yield* readWord(entryOf(table, addr + n * PAGE_SIZE, Level.pte));
-    if (pte === 0 || ptePfn(pte) === ZERO_PFN) continue;
+    if (pte === 0) continue;
+    // Before its frame is looked at: what a swap entry has there is another number.
     if (!pteHas(pte, Pte.present)) result = 'pte-non-present';
+    else if (ptePfn(pte) === ZERO_PFN) continue;
     else if (!(yield* call(isHeldByMappings(pageOf(k, ptePfn(pte)))))) result = 'page-count';
   }
   return result;
@@ -129,7 +131,11 @@ function* collapseLocked(
   const vma = revalidate(mm, addr);
   if (vma === null) return 'vma-check';
   const pmd = yield* call(findEntry(k, mm, addr, Level.pmd));
-  if (pmd === null || !isTable(yield* readWord(pmd), Level.pmd)) return 'pmd-null';
+  if (pmd === null) return 'pmd-null';
+  const still = yield* readWord(pmd);
+  // Somebody else was faster.
+  if (isHuge(still)) return 'pmd-mapped';
+  if (!isTable(still, Level.pmd)) return 'pmd-null';
   const lock = pmdLock(k, pmd);
   yield* spinLock(lock);
   const old = yield* call(pmdpCollapseFlush(k, mm, addr, pmd));

@@ -13,11 +13,12 @@ import {
   type MmStruct,
   upRead,
   upWrite,
+  type VmArea,
 } from '@shootdown/mmu-gather';
 import { fitsHuge } from './hugeMemory.ts';
-import { Errno, type MmKernel } from './mm.ts';
+import { type CollapseResult, Errno, type MmKernel } from './mm.ts';
 import { maySplit, pageAlign } from './mmap.ts';
-import { isMapped, mergeAround, vmaLookup, vmasIn } from './vma.ts';
+import { isMapped, mergeAround, vmasIn } from './vma.ts';
 import { isolateVmas } from './vmaChanges.ts';
 import { reclaimPageRange } from './vmscan.ts';
 import { zapPageRangeSingle } from './zap.ts';
@@ -60,14 +61,18 @@ export function* doMadvise(
     yield* upWrite(mm.mmapLock);
     return mapped ? 0 : Errno.ENOMEM;
   }
-  if (behavior === Madvise.COLLAPSE) return yield* call(madviseCollapse(k, mm, start, end));
+  if (behavior === Madvise.COLLAPSE) return yield* call(collapseAll(k, mm, start, end));
   yield* downRead(mm.mmapLock);
   if (!maySplit(mm, start, end)) {
     yield* upRead(mm.mmapLock);
     return Errno.EINVAL;
   }
-  const result = isMapped(mm, start, end) ? 0 : Errno.ENOMEM;
+  let result: number = isMapped(mm, start, end) ? 0 : Errno.ENOMEM;
   for (const vma of vmasIn(mm, start, end)) {
+    if (!mayAdvise(vma, behavior)) {
+      result = Errno.EINVAL;
+      break;
+    }
     const from = Math.max(start, vma.start);
     const to = Math.min(end, vma.end);
     if (behavior === Madvise.DONTNEED)
@@ -78,16 +83,50 @@ export function* doMadvise(
   return result;
 }
 
-/** @kernel mm/khugepaged.c madvise_collapse */
-function* madviseCollapse(k: MmKernel, mm: MmStruct, start: number, end: number): Kthread<number> {
-  let failed = 0;
-  const first = Math.ceil(start / HPAGE_PMD_SIZE) * HPAGE_PMD_SIZE;
-  for (let addr = first; addr + HPAGE_PMD_SIZE <= end; addr += HPAGE_PMD_SIZE) {
-    const vma = vmaLookup(mm, addr);
-    if (vma === null || !isAnonymous(vma) || !fitsHuge(vma, addr)) return Errno.EINVAL;
-    const result = yield* call(k.fn.collapseHugePage(k, mm, addr));
-    if (result === 'alloc-huge-page-fail') return Errno.ENOMEM;
-    if (result !== 'succeeded' && result !== 'pmd-mapped') failed++;
+/** madvise_dontneed_free_valid_vma, can_madv_lru_vma. */
+const mayAdvise = ({ flags }: VmArea, behavior: MadviseBehavior): boolean =>
+  !flags.pfnmap && !(flags.hugetlb && behavior === Madvise.PAGEOUT);
+
+/** A part of one VMA. */
+interface Part {
+  readonly from: number;
+  readonly to: number;
+  /** Whether the VMA has room for a huge page at all: thp_vma_allowable_order. */
+  readonly suits: boolean;
+}
+
+/** VMA by VMA, which may change meanwhile: the lock is dropped for every huge page. */
+function* collapseAll(k: MmKernel, mm: MmStruct, start: number, end: number): Kthread<number> {
+  yield* downRead(mm.mmapLock);
+  const mapped = isMapped(mm, start, end);
+  const parts = vmasIn(mm, start, end).map((vma): Part => {
+    const suits = isAnonymous(vma) && fitsHuge(vma, vma.end - HPAGE_PMD_SIZE);
+    return { from: Math.max(start, vma.start), to: Math.min(end, vma.end), suits };
+  });
+  yield* upRead(mm.mmapLock);
+  for (const part of parts) {
+    const error = yield* call(madviseCollapse(k, mm, part));
+    if (error !== 0) return error;
   }
-  return failed === 0 ? 0 : Errno.EAGAIN;
+  return mapped ? 0 : Errno.ENOMEM;
+}
+
+/** @kernel mm/khugepaged.c madvise_collapse */
+function* madviseCollapse(k: MmKernel, mm: MmStruct, { from, to, suits }: Part): Kthread<number> {
+  if (!suits) return Errno.EINVAL;
+  let error: number = 0;
+  const first = Math.ceil(from / HPAGE_PMD_SIZE) * HPAGE_PMD_SIZE;
+  for (let addr = first; addr + HPAGE_PMD_SIZE <= to; addr += HPAGE_PMD_SIZE) {
+    const result = yield* call(k.fn.collapseHugePage(k, mm, addr));
+    if (result === 'succeeded' || result === 'pmd-mapped') continue;
+    error = madviseCollapseErrno(result);
+    if (result === 'alloc-huge-page-fail' || result === 'vma-check') break;
+  }
+  return error;
+}
+
+/** madvise_collapse_errno: what may be different the next time is -EAGAIN. */
+function madviseCollapseErrno(result: CollapseResult): number {
+  if (result === 'alloc-huge-page-fail') return Errno.ENOMEM;
+  return result === 'page-count' ? Errno.EAGAIN : Errno.EINVAL;
 }

@@ -19,6 +19,7 @@ import {
   addrEnd,
   downWrite,
   entryOf,
+  isMigrationPte,
   isTable,
   isVmHugetlb,
   type Kernel,
@@ -49,7 +50,7 @@ import { hugetlbChangeProtection } from './hugetlb.ts';
 import { Errno, type MmKernel, type ProtectionChange } from './mm.ts';
 import { maySplit, pageAlign } from './mmap.ts';
 import { clearFlag, setFlag } from './pteOf.ts';
-import { isMapped, mergeAround } from './vma.ts';
+import { mappedEnd, mergeAround } from './vma.ts';
 import { isolateVmas } from './vmaChanges.ts';
 
 /** PROT_READ and PROT_WRITE. */
@@ -59,7 +60,8 @@ export interface Protection {
 }
 
 /**
- * Changes the protection of a range; 0, -EINVAL, or -ENOMEM if it is not all mapped.
+ * Changes the protection of a range; 0, -EINVAL, or -ENOMEM if it is not all mapped: then what is
+ * mapped from its start on has changed.
  *
  * @kernel mm/mprotect.c do_mprotect_pkey
  */
@@ -71,21 +73,22 @@ export function* doMprotect(
   to: Protection,
 ): Kthread<number> {
   const end = start + pageAlign(length);
-  if (start % PAGE_SIZE !== 0 || start < 0) return Errno.EINVAL;
+  if (start % PAGE_SIZE !== 0) return Errno.EINVAL;
   if (end === start) return 0;
   if (!(end > start)) return Errno.ENOMEM;
   yield* downWrite(mm.mmapLock);
-  if (!isMapped(mm, start, end) || !maySplit(mm, start, end)) {
+  const reach = mappedEnd(mm, start, end);
+  if (reach === start || !maySplit(mm, start, reach)) {
     yield* upWrite(mm.mmapLock);
-    return isMapped(mm, start, end) ? Errno.EINVAL : Errno.ENOMEM;
+    return reach === start ? Errno.ENOMEM : Errno.EINVAL;
   }
-  const vmas = yield* call(isolateVmas(k, mm, start, end));
+  const vmas = yield* call(isolateVmas(k, mm, start, reach));
   const tlb = yield* call(tlbGatherMmu(k, mm));
   for (const vma of vmas) yield* call(mprotectFixup(k, tlb, vma, to));
   yield* call(k.fn.tlbFinishMmu(k, tlb));
   for (const vma of vmas) if (mm.vmas.includes(vma)) mergeAround(vma);
   yield* upWrite(mm.mmapLock);
-  return 0;
+  return reach === end ? 0 : Errno.ENOMEM;
 }
 
 /** @kernel mm/mprotect.c mprotect_fixup */
@@ -161,7 +164,7 @@ function modified(
   entry: number,
   { read, write }: ProtectionChange,
 ): number {
-  const readable = (read ? setFlag : clearFlag)(entry, Pte.user);
+  const readable = (read || write ? setFlag : clearFlag)(entry, Pte.user);
   const frame = ptePfn(entry);
   // can_change_pte_writable(): who has the page alone may write at once, which saves a fault. Where
   // a file's owner wants to hear of the first write, it has heard of it if the entry is dirty.
@@ -170,6 +173,10 @@ function modified(
     : frame !== ZERO_PFN && pageOf(k, frame).anonExclusive;
   return (write && writable ? setFlag : clearFlag)(readable, Pte.write);
 }
+
+/** pte_needs_flush, huge_pmd_needs_flush: _PAGE_PROTNONE is not present, so in no TLB. */
+const needsFlush = (k: Kernel, old: number, now: number): boolean =>
+  pteHas(old, Pte.user) && k.backend.pteNeedsFlush(old, now);
 
 /** @kernel mm/mprotect.c change_pte_range */
 function* changePteRange(
@@ -189,12 +196,17 @@ function* changePteRange(
   yield* call(flushTlbBatchedPending(k, mm));
   for (let addr = start; addr < end; addr += PAGE_SIZE) {
     const at = entryOf(table, addr, Level.pte);
-    if (!pteHas(yield* readWord(at), Pte.present)) continue;
+    const pte = yield* readWord(at);
+    if (!pteHas(pte, Pte.present)) {
+      // make_readable_migration_entry(): it is not to arrive writable.
+      if (isMigrationPte(pte) && !to.write) yield* writeWord(at, clearFlag(pte, Pte.write));
+      continue;
+    }
     // ptep_modify_prot_start() and _commit(): cleared in between, so that no dirty bit is lost.
     const old = yield* call(ptepGetAndClear(k, mm, addr, at));
     const now = modified(k, vma, old, to);
     yield* writeWord(at, now);
-    if (k.backend.pteNeedsFlush(old, now)) tlbRemoveTlbEntry(tlb, addr);
+    if (needsFlush(k, old, now)) tlbRemoveTlbEntry(tlb, addr);
     changed++;
   }
   yield* spinUnlock(lock);
@@ -219,7 +231,7 @@ function* changeHugePmd(
     const old = yield* updateWord(pmd, (entry) => clearFlag(entry, Pte.present));
     const now = modified(k, vma, old, to);
     yield* writeWord(pmd, now);
-    if (k.backend.pteNeedsFlush(old, now)) tlbRemovePmdTlbEntry(tlb, addr);
+    if (needsFlush(k, old, now)) tlbRemovePmdTlbEntry(tlb, addr);
   }
   yield* spinUnlock(lock);
   return huge;

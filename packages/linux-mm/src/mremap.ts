@@ -4,9 +4,9 @@
  * Follows mm/mremap.c. Not modelled: growing and shrinking, moving whole tables at once.
  */
 import {
-  assert,
   call,
   PAGE_SIZE,
+  type PhysAddr,
   Pte,
   pteHas,
   ptePfn,
@@ -29,9 +29,9 @@ import {
   pageOf,
   ptepGetAndClear,
   ptLock,
-  type SpinLock,
   spinLock,
   spinUnlock,
+  taskSize,
   upWrite,
   type VmArea,
   ZERO_PFN,
@@ -59,6 +59,7 @@ export function* doMremap(
 ): Kthread<number> {
   const size = pageAlign(length);
   if (from % PAGE_SIZE !== 0 || to % PAGE_SIZE !== 0 || size === 0) return Errno.EINVAL;
+  if (to < 0 || to + size > taskSize(k)) return Errno.EINVAL;
   if (from < to + size && to < from + size) return Errno.EINVAL;
   yield* downWrite(mm.mmapLock);
   const result = yield* call(moveVma(k, mm, from, size, to));
@@ -84,9 +85,15 @@ function* moveVma(
   const { flags, file, offset } = vma;
   const place = { start: to, end: to + size, flags, file, offset, alone: true };
   const moved = yield* call(linkVma(mm, place));
-  for (let addr = from; addr < from + size; addr = addrEnd(addr, from + size, Level.pmd))
-    if (!(yield* call(movePtes(k, vma, addr, addrEnd(addr, from + size, Level.pmd), to - from))))
-      return Errno.ENOMEM;
+  const reached = yield* call(movePageTables(k, vma, from, from + size, to - from));
+  if (reached < from + size) {
+    // Back again: the tables of the old place are there still. Then the new one goes.
+    yield* call(movePageTables(k, moved, to, reached + to - from, from - to));
+    yield* call(unlinkVmas(mm, [moved]));
+    yield* call(unmapRegion(k, mm, [moved]));
+    mergeAround(vma);
+    return Errno.ENOMEM;
+  }
   // The old place is unmapped as by munmap: its tables go.
   yield* call(unlinkVmas(mm, [vma]));
   yield* call(unmapRegion(k, mm, [vma]));
@@ -95,7 +102,27 @@ function* moveVma(
 }
 
 /**
- * Moves the entries of one PTE table; false: no memory for the new one's. Both locks are held, so
+ * In parts that are in one page table each, here and there; gives how far it came.
+ *
+ * @kernel mm/mremap.c move_page_tables
+ */
+function* movePageTables(
+  k: MmKernel,
+  vma: VmArea,
+  from: number,
+  end: number,
+  by: number,
+): Kthread<number> {
+  for (let addr = from, next = from; addr < end; addr = next) {
+    const there = addrEnd(addr + by, end + by, Level.pmd) - by;
+    next = Math.min(addrEnd(addr, end, Level.pmd), there);
+    if (!(yield* call(movePtes(k, vma, addr, next, by)))) return addr;
+  }
+  return end;
+}
+
+/**
+ * Moves entries of one PTE table to another; false: no memory for that. Both locks are held, so
  * that reverse mapping finds the page in one place or the other; the flush comes before they go,
  * because whoever takes the old one next relies on there being no translation.
  *
@@ -114,34 +141,30 @@ function* movePtes(
   if (isHuge(yield* readWord(pmd))) yield* call(splitHugePmd(k, vma, pmd, start));
   const entry = yield* readWord(pmd);
   if (!isTable(entry, Level.pmd)) return true;
-  const old = entryOf(ptePfn(entry), start, Level.pte);
-  const oldLock = ptLock(k, old);
-  // alloc_new_pmd() and pte_alloc(), before the locks. One old table's entries go into two at most.
-  const held: SpinLock[] = [];
-  for (let addr = start; addr < end; addr = addrEnd(addr + by, end + by, Level.pmd) - by) {
-    const to = yield* call(allocEntry(k, mm, addr + by, Level.pte));
-    if (to === null) return false;
-    if (ptLock(k, to) !== oldLock) held.push(ptLock(k, to));
-  }
+  const oldLock = ptLock(k, entryOf(ptePfn(entry), start, Level.pte));
+  // alloc_new_pmd() and pte_alloc(), before the locks.
+  const first = yield* call(allocEntry(k, mm, start + by, Level.pte));
+  if (first === null) return false;
+  const newLock = ptLock(k, first);
   yield* spinLock(oldLock);
-  for (const lock of held) yield* spinLock(lock);
+  if (newLock !== oldLock) yield* spinLock(newLock);
   let forceFlush = false;
   yield* call(flushTlbBatchedPending(k, mm));
   for (let addr = start; addr < end; addr += PAGE_SIZE) {
     const at = entryOf(ptePfn(entry), addr, Level.pte);
     if ((yield* readWord(at)) === 0) continue;
-    const to = yield* call(findEntry(k, mm, addr + by, Level.pte));
-    assert(to !== null, 'the tables of the new place are there');
     const pte = yield* call(ptepGetAndClear(k, mm, addr, at));
     if (pteHas(pte, Pte.present)) forceFlush = true;
-    yield* writeWord(to, pte);
+    yield* writeWord(entryOf(tableOf(first), addr + by, Level.pte), pte);
     yield* call(moveRmap(k, mm, pte, addr, addr + by));
   }
   if (forceFlush) yield* call(k.backend.flushTlbRange(k, mm, start, end, PAGE_SHIFT));
-  for (const lock of held) yield* spinUnlock(lock);
+  if (newLock !== oldLock) yield* spinUnlock(newLock);
   yield* spinUnlock(oldLock);
   return true;
 }
+
+const tableOf = (entry: PhysAddr): number => Math.floor(entry / PAGE_SIZE);
 
 function* moveRmap(k: Kernel, mm: MmStruct, pte: number, from: number, to: number): Kthread {
   if (!pteHas(pte, Pte.present) || ptePfn(pte) === ZERO_PFN) return;

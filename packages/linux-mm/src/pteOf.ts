@@ -6,7 +6,7 @@ import type { VmArea } from '@shootdown/mmu-gather';
 export const flagsFor = ({ flags }: VmArea, write: boolean): number =>
   Pte.present +
   Pte.accessed +
-  (flags.read ? Pte.user : 0) +
+  (flags.read || flags.write ? Pte.user : 0) +
   (write && flags.write ? Pte.write + Pte.dirty : 0);
 
 /** `entry` with `flag` set, or without it. */

@@ -100,8 +100,16 @@ const added = (a: Flushes, b: Flushes): Flushes => {
   return both;
 };
 
-/** Both sides of every phase of a recording. */
+const COMPARED = new Map<Recording, readonly Comparison[]>();
+
+/** Both sides of every phase of a recording; run once. */
 export function compare(recording: Recording): readonly Comparison[] {
+  const known = COMPARED.get(recording) ?? comparePhases(recording);
+  COMPARED.set(recording, known);
+  return known;
+}
+
+function comparePhases(recording: Recording): readonly Comparison[] {
   return modelled(recording).map(({ name, flushes }) => {
     const later = recording.phases[SAME_PHASE[name] ?? ''] ?? {};
     const recorded = added(recording.phases[name] ?? {}, later);

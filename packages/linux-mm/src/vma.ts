@@ -39,15 +39,19 @@ export function vmaLookup(mm: MmStruct, addr: number): VmArea | null {
 export const vmasIn = (mm: MmStruct, start: number, end: number): readonly VmArea[] =>
   mm.vmas.filter((vma) => vma.start < end && vma.end > start);
 
-/** Whether every page of [start, end) is mapped by some VMA. */
-export function isMapped(mm: MmStruct, start: number, end: number): boolean {
+/** Up to where every page from `start` on is mapped by some VMA; `end` at most. */
+export function mappedEnd(mm: MmStruct, start: number, end: number): number {
   let at = start;
   for (const vma of vmasIn(mm, start, end)) {
-    if (vma.start > at) return false;
+    if (vma.start > at) break;
     at = vma.end;
   }
-  return at >= end;
+  return Math.min(at, end);
 }
+
+/** Whether every page of [start, end), which is not empty, is mapped by some VMA. */
+export const isMapped = (mm: MmStruct, start: number, end: number): boolean =>
+  mappedEnd(mm, start, end) === end;
 
 /** What to map. */
 export interface NewVma {

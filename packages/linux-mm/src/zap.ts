@@ -129,7 +129,8 @@ function* zapRange(
     const next = addrEnd(addr, end, level);
     const at = entryOf(table, addr, level);
     let entry = yield* readWord(at);
-    if (level === Level.pmd && pteHas(entry, Pte.present) && pteHas(entry, Pte.huge)) {
+    // pmd_trans_huge(), without the present bit too: while it is being split, which is waited for.
+    if (level === Level.pmd && pteHas(entry, Pte.huge)) {
       if (next - addr === HPAGE_PMD_SIZE) {
         if (yield* call(zapHugePmd(k, tlb, vma, at, addr))) continue;
       } else yield* call(splitHugePmd(k, vma, at, addr));

@@ -10,10 +10,9 @@ import {
   startProgram,
   stopHelpers,
   type Workload,
+  RO,
+  RW,
 } from './workload.ts';
-
-const RO = { read: true, write: false } as const;
-const RW = { read: true, write: true } as const;
 
 export const gup: Workload = {
   name: 'gup',

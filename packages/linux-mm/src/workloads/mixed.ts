@@ -6,11 +6,9 @@ import { call, PAGE_SIZE } from '@shootdown/machine';
 import { completion, HPAGE_PMD_NR, HPAGE_PMD_SIZE, type Kthread } from '@shootdown/mmu-gather';
 import { Madvise } from '../madvise.ts';
 import type { Started, User } from '../user.ts';
-import { BASE, numberOf, startProgram, type Workload } from './workload.ts';
+import { BASE, numberOf, startProgram, type Workload, RO, RW } from './workload.ts';
 
 const MIB = 2 ** 20;
-const RO = { read: true, write: false } as const;
-const RW = { read: true, write: true } as const;
 const SIZES = [1, 2, 8, 33, 34, 64, 512] as const;
 
 /** xorshift32, so that a recorded program with the same seed does the same. */

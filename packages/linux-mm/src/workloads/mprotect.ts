@@ -10,10 +10,9 @@ import {
   startProgram,
   stopHelpers,
   type Workload,
+  RO,
+  RW,
 } from './workload.ts';
-
-const RO = { read: true, write: false } as const;
-const RW = { read: true, write: true } as const;
 
 /** Reads `pages` pages round and round, 100 ns apart, until `until` holds. */
 export function* readAround(

@@ -14,6 +14,7 @@ import {
   takeBulk,
 } from '@shootdown/mmu-gather';
 import type { MmKernel } from '../mm.ts';
+import type { Protection } from '../mprotect.ts';
 import { newProcess, type Program, type Started, type User } from '../user.ts';
 import { Phases } from './phases.ts';
 
@@ -83,6 +84,10 @@ export function listOf({ values }: Pick<Setting, 'values'>, name: string): reado
 
 /** Where workloads map their memory: in a 512 GiB of its own, with nothing else near. */
 export const BASE = 0x1000_0000_0000;
+
+/** PROT_READ, and PROT_READ | PROT_WRITE. */
+export const RO: Protection = { read: true, write: false };
+export const RW: Protection = { read: true, write: true };
 
 /** An empty address space, before anything runs. */
 export function emptyMm(k: MmKernel): MmStruct {
