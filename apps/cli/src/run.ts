@@ -7,6 +7,8 @@ import {
   formatCpuList,
   Machine,
   MAX_CPUS,
+  MAX_FRAMES,
+  PAGE_SIZE,
   parseCpuList,
   type TraceRecord,
   UsageError,
@@ -93,8 +95,16 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
   const values = parseParameters(workload.parameters, flags);
   const choice: Choice = { threads, values, isolated, lazyCpus };
   const needed = framesFor(workload, choice);
+  if (needed > MAX_FRAMES)
+    throw new UsageError(
+      'ERR_MEMORY',
+      `${workload.name} needs ${Math.ceil(needed / FRAMES_PER_TIB)} TiB of memory with these parameters, and a ` +
+        `machine has ${MAX_FRAMES / FRAMES_PER_TIB} TiB at most: ask for less`,
+    );
   const frames =
-    flags.memory === undefined ? needed : Math.floor(parseSize('--memory', flags.memory) / 4096);
+    flags.memory === undefined
+      ? needed
+      : Math.floor(parseSize('--memory', flags.memory) / PAGE_SIZE);
   const backend = backendNamed(flags.backend);
   const release = releaseNamed(flags.kernel);
   checkEdition(flags.edition);
@@ -158,6 +168,7 @@ function withoutStack<T>(drive: () => T): T {
 }
 
 const DEFAULT_THREADS = 2;
+const FRAMES_PER_TIB = 2 ** 40 / PAGE_SIZE;
 
 function releaseNamed(name: string): Release {
   const release = RELEASES.find((known) => known === name);

@@ -34,7 +34,6 @@ import {
   upWrite,
   ZERO_PFN,
 } from '@shootdown/mmu-gather';
-import { systemCall } from './entry.ts';
 import { migratePages } from './migrate.ts';
 import { Errno } from './mm.ts';
 import { pageAlign } from './mmap.ts';
@@ -42,9 +41,9 @@ import { pteOffsetMapLock, walkPageRange } from './pagewalk.ts';
 import { isMapped, vmasIn } from './vma.ts';
 import { isolateLru, putbackLru } from './vmscan.ts';
 
-/** MPOL_BIND and MPOL_MF_MOVE. */
-const MPOL_BIND = 2;
-const MPOL_MF_MOVE = 2;
+/** What mbind() is asked to do: the policy, and the flags. */
+export const MPOL_BIND: number = 2;
+export const MPOL_MF_MOVE: number = 2;
 
 /**
  * mbind(start, length, MPOL_BIND, 1 << node, MPOL_MF_MOVE): 0, also where pages have not moved;
@@ -132,21 +131,4 @@ function* queueFoliosPteRange(
     if (yield* call(isolateLru(k, page))) pages.push(page);
   }
   yield* spinUnlock(locked.lock);
-}
-
-/**
- * The system call. `nmask` is the mask itself, where a recording has its address.
- *
- * @returns What doMbindMove() does.
- */
-export function mbind(
-  k: Kernel,
-  mm: MmStruct,
-  start: number,
-  length: number,
-  node: number,
-): Kthread<number> {
-  const nmask = 2 ** node;
-  const args = { start, len: length, mode: MPOL_BIND, nmask, maxnode: 64, flags: MPOL_MF_MOVE };
-  return systemCall(k, { name: 'mbind', args }, () => doMbindMove(k, mm, start, length, node));
 }

@@ -14,7 +14,6 @@ import { expect, test } from 'vitest';
 import { gupFast } from './gup.ts';
 import { testKernel } from './kernel.testlib.ts';
 import { Madvise } from './madvise.ts';
-import { mbind } from './mempolicy.ts';
 import { misfits, ptesAt, runWatched } from './reclaim.testlib.ts';
 import { newProcess, type User } from './user.ts';
 import { BASE, emptyMm } from './workloads/workload.ts';
@@ -77,7 +76,7 @@ function* act(user: User, action: Action, held: Held[]): Kthread {
   else if (kind === 'pageout') yield* call(user.madvise(start, length, Madvise.PAGEOUT));
   else if (kind === 'zap') yield* call(user.madvise(start, length, Madvise.DONTNEED));
   else if (kind === 'zapTable') yield* call(user.madvise(BASE, PMD_SIZE, Madvise.DONTNEED));
-  else if (kind === 'move') yield* call(mbind(k, user.mm, start, length, which));
+  else if (kind === 'move') yield* call(user.mbind(start, length, which));
   else if (kind === 'hold') {
     const got: Page[] = [];
     const range = { start, end: start + length, write: which === 1, pin: false, pages: got };
@@ -93,7 +92,7 @@ function* fork(user: User, { page, pages, which }: Action): Kthread {
     user.fork(function* (child) {
       yield* call(child.read(start, pages));
       yield* call(child.madvise(start, pages * PAGE_SIZE, Madvise.PAGEOUT));
-      yield* call(mbind(child.k, child.mm, start, pages * PAGE_SIZE, which));
+      yield* call(child.mbind(start, pages * PAGE_SIZE, which));
     }, which),
   );
 }

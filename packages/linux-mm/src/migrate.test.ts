@@ -17,7 +17,6 @@ import { expect, test } from 'vitest';
 import { gupFast } from './gup.ts';
 import { runProgram, testKernel } from './kernel.testlib.ts';
 import { Madvise } from './madvise.ts';
-import { mbind } from './mempolicy.ts';
 import { Errno, type MmKernel } from './mm.ts';
 import {
   all,
@@ -89,10 +88,10 @@ test('what is no range, no node or not mapped is refused', () => {
   const { k } = testKernel({ nodes: 2 });
   const wrong = withPages(k, 8, function* (user) {
     const { mm } = user;
-    expect(yield* call(mbind(k, mm, BASE + 1, PAGE_SIZE, 1))).toBe(Errno.EINVAL);
-    expect(yield* call(mbind(k, mm, BASE, PAGE_SIZE, 2))).toBe(Errno.EINVAL);
-    expect(yield* call(mbind(k, mm, BASE, 9 * PAGE_SIZE, 1))).toBe(Errno.EFAULT);
-    expect(yield* call(mbind(k, mm, BASE, 0, 1))).toBe(0);
+    expect(yield* call(user.mbind(BASE + 1, PAGE_SIZE, 1))).toBe(Errno.EINVAL);
+    expect(yield* call(user.mbind(BASE, PAGE_SIZE, 2))).toBe(Errno.EINVAL);
+    expect(yield* call(user.mbind(BASE, 9 * PAGE_SIZE, 1))).toBe(Errno.EFAULT);
+    expect(yield* call(user.mbind(BASE, 0, 1))).toBe(0);
     expect(nodes(k, mm, 8)).toEqual(all(8, 0));
   });
   expect(wrong).toEqual([]);

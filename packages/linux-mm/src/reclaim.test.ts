@@ -15,7 +15,6 @@ import { expect, test } from 'vitest';
 import { gupFast } from './gup.ts';
 import { runProgram, testKernel } from './kernel.testlib.ts';
 import { Madvise } from './madvise.ts';
-import { mbind } from './mempolicy.ts';
 import type { MmKernel } from './mm.ts';
 import {
   beside,
@@ -226,8 +225,7 @@ test('pages of different nodes go in lists of their own', () => {
       yield* call(user.mmap({ addr: BASE, length: 4 * PAGE_SIZE }));
       seen = yield* call(
         pageOutClean(user, 4, function* () {
-          for (const page of [1, 3])
-            yield* call(mbind(k, user.mm, BASE + page * PAGE_SIZE, PAGE_SIZE, 1));
+          for (const page of [1, 3]) yield* call(user.mbind(BASE + page * PAGE_SIZE, PAGE_SIZE, 1));
         }),
       );
     }),

@@ -24,7 +24,6 @@ import {
 } from '@shootdown/mmu-gather';
 import { type ScheduledRun, schedule, type Scheduler } from '@shootdown/sim';
 import { runProgram } from './kernel.testlib.ts';
-import { mbind } from './mempolicy.ts';
 import type { MmKernel } from './mm.ts';
 import { newProcess, type Program, type User } from './user.ts';
 import type { PhaseCounts } from './workloads/phases.ts';
@@ -172,8 +171,8 @@ export const all = (pages: number, node: number): readonly number[] =>
   Array.from({ length: pages }, () => node);
 
 /** mbind of `pages` pages from BASE on. */
-export const move = ({ k, mm }: User, pages: number, node: number): Kthread<number> =>
-  mbind(k, mm, BASE, pages * PAGE_SIZE, node);
+export const move = (user: User, pages: number, node: number): Kthread<number> =>
+  user.mbind(BASE, pages * PAGE_SIZE, node);
 
 /** A process on CPU 0 with `pages` pages on node 0; gives what went wrong around it. */
 export function withPages(k: MmKernel, pages: number, program: Program): readonly string[] {

@@ -40,6 +40,7 @@ import { dupMm } from './fork.ts';
 import { getUserPages } from './gupSlow.ts';
 import { doMadvise, type MadviseBehavior } from './madvise.ts';
 import { Errno, type MmKernel } from './mm.ts';
+import { doMbindMove, MPOL_BIND, MPOL_MF_MOVE } from './mempolicy.ts';
 import { doMmap, doMunmap, type MmapRequest } from './mmap.ts';
 import { doMprotect, type Protection } from './mprotect.ts';
 import { doMremap } from './mremap.ts';
@@ -129,6 +130,21 @@ export class User {
     const prot = (to.read ? 1 : 0) + (to.write ? 2 : 0);
     return systemCall(this.k, { name: 'mprotect', args: { start, len: length, prot } }, () =>
       doMprotect(this.k, this.mm, start, length, to),
+    );
+  }
+
+  /** mbind to `node`, with MPOL_MF_MOVE. `nmask` is the mask itself, where a recording has its address. */
+  mbind(start: number, length: number, node: number): Kthread<number> {
+    const args = {
+      start,
+      len: length,
+      mode: MPOL_BIND,
+      nmask: 2 ** node,
+      maxnode: 64,
+      flags: MPOL_MF_MOVE,
+    };
+    return systemCall(this.k, { name: 'mbind', args }, () =>
+      doMbindMove(this.k, this.mm, start, length, node),
     );
   }
 
