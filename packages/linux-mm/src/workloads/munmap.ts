@@ -99,7 +99,7 @@ export const munmap: Workload = {
 
 export const lazy: Workload = {
   name: 'lazy',
-  title: 'the same while the other threads sleep, so that their CPUs are in lazy TLB mode',
+  title: 'munmap of ranges while the other threads sleep, so that their CPUs are in lazy TLB mode',
   parameters: [
     { name: 'list', help: 'pages of the ranges', fallback: [1, 8, 33, 34, 512] },
     { ...ITERATIONS, fallback: 10 },

@@ -1,6 +1,6 @@
 /** The run view as blocks: the answer, what it rests on, who was interrupted why, and the flushes. */
 import { formatCpuList, parseCpuList } from '@shootdown/machine';
-import { type Block, left, right } from '../blocks.ts';
+import { type Block, left, NO_BREAK, right } from '../blocks.ts';
 import { cpusOf, plural, thousands } from '../words.ts';
 import type { FlushView, PhaseView, RunView } from './view.ts';
 
@@ -154,7 +154,9 @@ function phaseTable(phases: readonly PhaseView[]): Block {
   const byReason = ({ flushes }: PhaseView, reason: number): string =>
     flushes
       .filter((flush) => flush.reason === reason)
-      .map(({ pages, count }) => `${thousands(count)} x ${pagesOf(pages)}`)
+      .map(({ pages, count }) =>
+        `${thousands(count)} x ${pagesOf(pages)}`.replaceAll(' ', NO_BREAK),
+      )
       .join(', ');
   const rows = phases.map((phase) => [
     phase.name,

@@ -83,6 +83,16 @@ test('no line is wider than 100 columns, however many CPUs there are', () => {
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(100);
 });
 
+test('a cell of many flushes is broken between them, not inside one', () => {
+  const flushes = [4, 3, 1].flatMap((reason) =>
+    [1, 8, 33, 64, 512, 4096].map((pages) => ({ reason, pages, count: 1234 })),
+  );
+  const shown = text({ ...VIEW, phases: [PHASE, { ...PHASE, flushes }] });
+  const cells = shown.slice(shown.indexOf('By phase'));
+  expect(cells.match(/1,234 x [\d,]*\d/g)).toHaveLength(18);
+  expect(cells).not.toMatch(/ x$| x {2}/m);
+});
+
 test('Markdown has the same tables', () => {
   expect(renderMarkdown(runBlocks(VIEW))).toContain(
     '| flush\\_tlb\\_func | munmap | 5 | 15 | 3.0 |',
