@@ -1,0 +1,438 @@
+/**
+ * One CPU in lockstep with its records. What a record starts is an activity: a coroutine that runs
+ * until it has something to show, at a probe or by a tracepoint, and waits there for the record. An
+ * interrupt's activity lies on top of the one that it interrupts.
+ *
+ * An activity can be taken back to its last record and run again with other values read: generators
+ * cannot be cloned, so it is begun anew and given the answers that it got, up to there.
+ */
+import { tlbstate, type TlbContext } from '@shootdown/arch-x86';
+import {
+  assert,
+  type Cell,
+  type Coroutine,
+  type Cpu,
+  CpuMask,
+  type Machine,
+  type Op,
+  type Task,
+} from '@shootdown/machine';
+import type { Kernel } from '@shootdown/mmu-gather';
+import type { RecordedEvent } from '@shootdown/trace';
+import type { Change, Histories } from './history.ts';
+import { type Sighting, sightingOf } from './observe.ts';
+
+/** What a CPU has to show next. */
+export type Head = RecordedEvent | Sighting;
+
+/** What `Cpu` and cpu_tlbstate hold that is no cell, at the beginning of a segment. */
+interface Private {
+  irqsOn: boolean;
+  pcid: number;
+  loadedMmAsid: number;
+  nextAsid: number;
+  invalidateOther: boolean;
+  readonly ctxs: TlbContext[];
+}
+
+interface Activity {
+  readonly name: string;
+  readonly start: () => Coroutine<unknown>;
+  task: Task;
+  /** Where it stood when another came on top. */
+  op: Op | null;
+  /** The answers of all its Ops. */
+  readonly log: unknown[];
+  /** How many of them lie before its last record. */
+  segment: number;
+  /** The number of that record. */
+  since: number;
+  undo: Change[];
+  readonly private: Private;
+  readonly shown: RecordedEvent[];
+}
+
+/** What all lines share. */
+export interface Lockstep {
+  readonly k: Kernel;
+  readonly machine: Machine;
+  readonly histories: Histories;
+  readonly lines: readonly Line[];
+  /** The number of the record that is being looked at. */
+  seq: number;
+}
+
+/** More orders than this of one window are not tried. */
+const MAX_ORDERS = 256;
+
+/** One CPU. */
+export class Line {
+  readonly cpu: Cpu;
+  /** The number of its newest record, and of the one before. */
+  last = -1;
+  before = -1;
+  readonly #all: Lockstep;
+  readonly #activities: Activity[] = [];
+  #unsettled: Change[] = [];
+  /** Which of the possible values each ambiguous read takes; null: the present one. */
+  #choices: number[] | null = null;
+  #radices: number[] = [];
+  /** An increment of a generation waits for the next record: who is first is seen there. */
+  #held: Cell<number> | null = null;
+
+  constructor(all: Lockstep, cpu: Cpu) {
+    this.#all = all;
+    this.cpu = cpu;
+  }
+
+  /** What it does, outermost first. */
+  get doing(): readonly string[] {
+    return this.#activities.map(({ name }) => name);
+  }
+
+  /** Whether it runs any code. */
+  get busy(): boolean {
+    return this.#activities.length > 0;
+  }
+
+  /** A record of this CPU: whatever it did before has happened by now. */
+  settle(seq: number): void {
+    this.before = this.last;
+    this.last = seq;
+    if (this.#unsettled.length === 0) return;
+    for (const change of this.#unsettled) change.settled = seq;
+    this.#unsettled = [];
+  }
+
+  /** Begins `start`: on top of what it does, or, on the task's behalf, after it. */
+  begin(
+    name: string,
+    level: 'task' | 'interrupt',
+    irqsOn: boolean,
+    start: () => Coroutine<unknown>,
+  ): void {
+    while (this.#top !== undefined && (level === 'task' || this.ended)) this.abandon();
+    const below = this.#top;
+    if (below !== undefined) below.op = this.cpu.op;
+    const activity: Activity = {
+      name,
+      start,
+      task: this.cpu.idle,
+      op: null,
+      log: [],
+      segment: 0,
+      since: this.#all.seq,
+      undo: [],
+      private: newPrivate(),
+      shown: [],
+    };
+    this.#activities.push(activity);
+    this.cpu.irqsOn = irqsOn;
+    this.#mark(activity);
+    this.#enter(activity);
+    this.#run();
+  }
+
+  /** Lets go of the innermost activity, wherever it stands. */
+  abandon(): void {
+    const activity = this.#activities.pop();
+    if (activity === undefined) return;
+    this.#held = null;
+    this.#resumeBelow();
+  }
+
+  /** What it has to show next; null: it has ended, or waits for another CPU. */
+  head(): Head | null {
+    do {
+      this.#release();
+      this.#run();
+    } while (this.#held !== null);
+    const top = this.#top;
+    if (top === undefined) return null;
+    return top.shown[0] ?? sightingOf(this.cpu.op);
+  }
+
+  /** Whether the innermost activity has ended. */
+  get ended(): boolean {
+    return this.#top !== undefined && this.cpu.op === null && this.#top.shown.length === 0;
+  }
+
+  /**
+   * Whether what it shows next is as `fits` wants it, in the order of the records or in another that
+   * the windows allow. If in none, it stands as in the order of the records.
+   */
+  explain(fits: (head: Head | null) => boolean): 'first' | 'other' | null {
+    if (fits(this.head())) return 'first';
+    const top = this.#top;
+    if (top === undefined) return null;
+    const choices: number[] = [];
+    for (let order = 0; order < MAX_ORDERS; order++) {
+      this.#again(top, choices);
+      if (fits(this.head())) {
+        this.#choices = null;
+        return 'other';
+      }
+      if (!next(choices, this.#radices)) break;
+    }
+    this.#again(top, []);
+    this.#choices = null;
+    return null;
+  }
+
+  /** What it showed was recorded: it goes on, from a probe with the recorded `answer`. */
+  accept(answer?: unknown): void {
+    const top = this.#top;
+    assert(top !== undefined, 'who shows something runs');
+    if (top.shown.length > 0) top.shown.shift();
+    else {
+      top.log.push(answer);
+      this.#all.machine.answer(this.cpu, answer);
+    }
+    if (top.shown.length === 0) this.#mark(top);
+    this.#run();
+  }
+
+  /** Reads a cell as a probe of this CPU would: every value it may have held. */
+  values<T>(cell: Cell<T>): readonly T[] {
+    const { histories, lines } = this.#all;
+    const values = Array.from(histories.values(cell, this.before) as readonly T[]);
+    for (const line of lines)
+      if (line !== this && line.#held === cell) values.push(((cell.value as number) + 1) as T);
+    return values;
+  }
+
+  /** Shows a tracepoint that the code has just passed. */
+  show(event: RecordedEvent): void {
+    this.#top?.shown.push(event);
+  }
+
+  get #top(): Activity | undefined {
+    return this.#activities.at(-1);
+  }
+
+  #enter(activity: Activity): void {
+    const { cpu } = this;
+    cpu.task = cpu.idle;
+    cpu.op = null;
+    activity.task = this.#all.machine.run(cpu.id, activity.start(), activity.name);
+  }
+
+  /** Runs until there is something to show, something to wait for, or nothing left. */
+  #run(): void {
+    const { cpu } = this;
+    const { machine } = this.#all;
+    for (;;) {
+      const top = this.#top;
+      if (top === undefined || top.shown.length > 0) return;
+      const { op } = cpu;
+      if (op === null) return;
+      if (!op.kind.ready(machine, cpu, op)) return;
+      const { cell } = op;
+      if (op.kind.name === 'locked' && cell !== null && this.#choices === null) {
+        if (this.#all.histories.watches(cell)) {
+          this.#held = cell as Cell<number>;
+          return;
+        }
+      }
+      this.#step(top, op);
+    }
+  }
+
+  #resumeBelow(): void {
+    const { cpu } = this;
+    const below = this.#top;
+    cpu.task = below?.task ?? cpu.idle;
+    cpu.op = below?.op ?? null;
+    cpu.irqsOn = true;
+    if (below !== undefined) save(this.#all.k, cpu, below.private);
+  }
+
+  /** The increment that was held back is made. */
+  #release(): void {
+    const { op } = this.cpu;
+    const top = this.#top;
+    if (this.#held === null || op === null || top === undefined) return;
+    this.#held = null;
+    this.#step(top, op);
+  }
+
+  #step(top: Activity, op: Op): void {
+    const { cpu } = this;
+    const { machine } = this.#all;
+    machine.current = cpu;
+    const result = this.#execute(op);
+    machine.current = null;
+    top.log.push(result);
+    machine.answer(cpu, result);
+  }
+
+  #execute(op: Op): unknown {
+    const { cell, kind } = op;
+    const { machine, histories } = this.#all;
+    const watched = cell !== null && histories.watches(cell);
+    if (!watched) return kind.execute(machine, this.cpu, op, 0);
+    switch (kind.name) {
+      case 'load':
+        return this.#pick(cell);
+      case 'testBit':
+        return this.#choose(
+          histories.bit(cell as Cell<CpuMask>, op.operand as number, this.#since),
+        );
+      case 'readMask':
+        return this.#pickMask(cell as Cell<CpuMask>);
+      case 'locked':
+        this.#overtake(cell);
+    }
+    const bit = cell.bits === 0 ? -1 : (op.operand as number);
+    const old = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
+    const result = kind.execute(machine, this.cpu, op, 0);
+    const now = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
+    if (now !== old) this.#changed({ cell, old, bit, settled: Infinity, undone: false });
+    return result;
+  }
+
+  #changed(change: Change): void {
+    this.#all.histories.note(change);
+    this.#unsettled.push(change);
+    this.#top?.undo.push(change);
+  }
+
+  get #since(): number {
+    return this.#top?.since ?? this.before;
+  }
+
+  #pick(cell: Cell): unknown {
+    if (this.#choices === null) return cell.value;
+    const values = Array.from(this.#all.histories.values(cell, this.#since));
+    const held = this.#all.lines.filter((line) => line !== this && line.#held === cell);
+    const picked = this.#index(values.length + held.length);
+    if (picked < values.length) return values[picked];
+    for (const line of held.slice(0, picked - values.length + 1)) line.#advance();
+    return cell.value;
+  }
+
+  #pickMask(cell: Cell<CpuMask>): CpuMask {
+    const mask = cell.value.copy();
+    if (this.#choices === null) return mask;
+    for (const bit of this.#all.histories.openBits(cell, this.#since)) {
+      if (this.#index(2) === 0) continue;
+      if (mask.has(bit)) mask.clear(bit);
+      else mask.set(bit);
+    }
+    return mask;
+  }
+
+  /** Lets increments of others, which wait for their records, be first. */
+  #overtake(cell: Cell): void {
+    if (this.#choices === null) return;
+    const held = this.#all.lines.filter((line) => line !== this && line.#held === cell);
+    for (const line of held.slice(0, this.#index(held.length + 1))) line.#advance();
+  }
+
+  #advance(): void {
+    const choices = this.#choices;
+    this.#choices = null;
+    const { current } = this.#all.machine;
+    this.#release();
+    this.#run();
+    this.#all.machine.current = current;
+    this.#choices = choices;
+  }
+
+  #choose<T>(values: readonly T[]): T {
+    return values[this.#choices === null ? 0 : this.#index(values.length)] as T;
+  }
+
+  #index(count: number): number {
+    if (count < 2 || this.#choices === null) return 0;
+    const at = this.#radices.push(count) - 1;
+    return this.#choices[at] ?? 0;
+  }
+
+  /** From here on `activity` can be taken back. */
+  #mark(activity: Activity): void {
+    activity.segment = activity.log.length;
+    activity.since = this.#all.seq;
+    activity.undo = [];
+    save(this.#all.k, this.cpu, activity.private);
+  }
+
+  /** Takes `activity` back to its last record and runs it again. */
+  #again(activity: Activity, choices: number[]): void {
+    const { cpu } = this;
+    const { k, machine } = this.#all;
+    // It has ended meanwhile, and given way to what is below.
+    assert(this.#top === activity, 'only the innermost is run again');
+    for (const change of activity.undo.toReversed()) {
+      const { cell, bit, old } = change;
+      change.undone = true;
+      if (bit === -1) (cell as Cell).value = old;
+      else if (old === true) (cell.value as CpuMask).set(bit);
+      else (cell.value as CpuMask).clear(bit);
+    }
+    activity.undo = [];
+    const answers = activity.log.splice(0);
+    activity.shown.length = 0;
+    this.#held = null;
+    restore(k, cpu, activity.private);
+    this.#enter(activity);
+    for (const answer of answers.slice(0, activity.segment)) {
+      activity.log.push(answer);
+      machine.answer(cpu, answer);
+    }
+    activity.shown.length = 0;
+    restore(k, cpu, activity.private);
+    this.#choices = choices;
+    this.#radices = [];
+  }
+}
+
+/** Counts `choices` up; false after the last. */
+function next(choices: number[], radices: readonly number[]): boolean {
+  for (let at = radices.length - 1; at >= 0; at--) {
+    const now = (choices[at] ?? 0) + 1;
+    for (let behind = at + 1; behind < radices.length; behind++) choices[behind] = 0;
+    if (now < (radices[at] ?? 0)) {
+      choices[at] = now;
+      choices.length = at + 1;
+      return true;
+    }
+  }
+  return false;
+}
+
+const newPrivate = (): Private => ({
+  irqsOn: true,
+  pcid: 0,
+  loadedMmAsid: 0,
+  nextAsid: 0,
+  invalidateOther: false,
+  ctxs: [],
+});
+
+function save(k: Kernel, cpu: Cpu, into: Private): void {
+  const state = tlbstate(k, cpu.id);
+  into.irqsOn = cpu.irqsOn;
+  into.pcid = cpu.pcid;
+  into.loadedMmAsid = state.loadedMmAsid;
+  into.nextAsid = state.nextAsid;
+  into.invalidateOther = state.invalidateOther;
+  state.ctxs.forEach(({ ctxId, tlbGen }, asid) => {
+    const saved = (into.ctxs[asid] ??= { ctxId, tlbGen });
+    saved.ctxId = ctxId;
+    saved.tlbGen = tlbGen;
+  });
+}
+
+function restore(k: Kernel, cpu: Cpu, from: Private): void {
+  const state = tlbstate(k, cpu.id);
+  cpu.irqsOn = from.irqsOn;
+  cpu.pcid = from.pcid;
+  state.loadedMmAsid = from.loadedMmAsid;
+  state.nextAsid = from.nextAsid;
+  state.invalidateOther = from.invalidateOther;
+  from.ctxs.forEach(({ ctxId, tlbGen }, asid) => {
+    const ctx = state.ctxs[asid];
+    if (ctx !== undefined) Object.assign(ctx, { ctxId, tlbGen });
+  });
+}

@@ -1,0 +1,191 @@
+/** The model that runs beside a recording: a composed kernel, its CPUs' lines, and what is known. */
+import { contextOf, TLB_NR_DYN_ASIDS, tlbstate, x86 } from '@shootdown/arch-x86';
+import { type Cpu, cpuId, CpuMask, Machine } from '@shootdown/machine';
+import {
+  composeKernel,
+  coreFunctions,
+  type Edition,
+  type Kernel,
+  type MmStruct,
+  newMm,
+  type Release,
+  type TlbBackend,
+} from '@shootdown/mmu-gather';
+import type { RecordedEvent } from '@shootdown/trace';
+import { Histories } from './history.ts';
+import { type CpuKnowledge, Known, type Level, unknownCpu } from './knowledge.ts';
+import { Line, type Lockstep } from './line.ts';
+import { withProbes } from './observe.ts';
+import { Queue } from './queues.ts';
+
+/** An mm that the recording names. */
+export interface KnownMm {
+  /** Its address, as recorded. */
+  readonly at: string;
+  readonly mm: MmStruct;
+  /** mm->context.ctx_id, once it was shown. */
+  ctx: string | null;
+  /** It was made during the recording, so nothing of it is from before. */
+  readonly born: boolean;
+  /** Its mm_cpumask. */
+  mask: Level;
+  /** Its generation, as recorded, is the model's plus this. */
+  offset: number;
+  generation: Level;
+  /** Flushes were put off and raised it unseen. */
+  raisedUnseen: boolean;
+}
+
+/** What a model is made of. */
+export interface ModelOptions {
+  readonly cpus: number;
+  readonly backend: TlbBackend;
+  readonly kernel?: Release | undefined;
+  readonly editions?: readonly Edition[] | undefined;
+}
+
+/** Frames for page tables that nobody walks here. */
+const FRAMES = 512;
+
+/** The model. */
+export class Model implements Lockstep {
+  readonly k: Kernel;
+  readonly machine: Machine;
+  readonly histories: Histories = new Histories();
+  readonly lines: readonly Line[];
+  readonly known: readonly CpuKnowledge[];
+  readonly queues: readonly Queue[];
+  seq = 0;
+  readonly #mms = new Map<string, KnownMm>();
+  readonly #entries = new WeakMap<MmStruct, KnownMm>();
+  /** Stands for whatever a CPU had loaded before the recording. */
+  readonly #older: MmStruct;
+  readonly #all: CpuMask;
+
+  constructor({ cpus, backend, kernel, editions }: ModelOptions) {
+    const show = (cpu: number, event: RecordedEvent): void => this.lines[cpu]?.show(event);
+    this.machine = new Machine({
+      cpus,
+      model: 'sc',
+      frames: FRAMES,
+      sink: ({ cpu, event }) => show(cpu, event as RecordedEvent),
+    });
+    this.k = composeKernel({
+      machine: this.machine,
+      backend: withProbes(backend),
+      functions: coreFunctions,
+      kernel,
+      editions,
+      frames: FRAMES,
+    });
+    this.#older = newMm(this.k, 'older', this.k.initMm.pgd);
+    this.lines = this.machine.cpus.map((cpu: Cpu) => new Line(this, cpu));
+    this.known = this.machine.cpus.map(() => unknownCpu(TLB_NR_DYN_ASIDS));
+    this.queues = this.machine.cpus.map(() => new Queue());
+    this.#all = new CpuMask(
+      cpus,
+      this.machine.cpus.map(({ id }) => id),
+    );
+    const { ctxId } = contextOf(this.#older);
+    this.machine.cpus.forEach(({ id }) => {
+      const state = tlbstate(this.k, id);
+      state.loadedMm.value = this.#older;
+      this.#older.cpumask.value.set(id);
+      state.ctxs.forEach((ctx, asid) =>
+        Object.assign(ctx, { ctxId: asid === 0 ? ctxId : 0, tlbGen: 0 }),
+      );
+      this.histories.watch(state.loadedMm);
+      this.histories.watch(state.isLazy);
+    });
+    this.#watch(this.#older);
+    this.#watch(this.k.initMm);
+  }
+
+  /** PCIDs are in use. */
+  get pcid(): boolean {
+    return x86(this.k).features.pcid;
+  }
+
+  /** Every CPU. */
+  get online(): CpuMask {
+    return this.#all;
+  }
+
+  /** Whether `mm` stands for what is not known. */
+  isOlder(mm: unknown): boolean {
+    return mm === this.#older;
+  }
+
+  /** The mm at `address`; made known if it was not. */
+  mmAt(address: string, born = false): KnownMm {
+    return this.#mms.get(address) ?? this.newMmAt(address, born);
+  }
+
+  /** The mm at `address`, if it is known. */
+  find(address: string): KnownMm | null {
+    return this.#mms.get(address) ?? null;
+  }
+
+  /** Of which recorded mm `mm` is the model. */
+  entryOf(mm: MmStruct | null): KnownMm | null {
+    return mm === null ? null : (this.#entries.get(mm) ?? null);
+  }
+
+  /** All mms that are known. */
+  get mms(): Iterable<KnownMm> {
+    return this.#mms.values();
+  }
+
+  /** Another mm than before is at `address`. */
+  newMmAt(address: string, born: boolean): KnownMm {
+    const mm = newMm(this.k, `mm@${address}`, this.k.initMm.pgd);
+    this.#watch(mm);
+    return this.#keep({
+      at: address,
+      mm,
+      ctx: null,
+      born,
+      mask: born ? Known.yes : Known.no,
+      offset: 0,
+      generation: born ? Known.yes : Known.no,
+      raisedUnseen: false,
+    });
+  }
+
+  /** init_mm is at `address`. */
+  initMmAt(address: string): KnownMm {
+    const known = this.#mms.get(address);
+    if (known?.mm === this.k.initMm) return known;
+    return this.#keep({
+      at: address,
+      mm: this.k.initMm,
+      ctx: '1',
+      born: false,
+      mask: Known.yes,
+      offset: 0,
+      generation: Known.yes,
+      raisedUnseen: false,
+    });
+  }
+
+  /** CPU `cpu`, of which nothing was known, turns out to have `mm` loaded. */
+  loadOlder(cpu: number, mm: MmStruct): void {
+    const state = tlbstate(this.k, cpuId(cpu));
+    state.loadedMm.value = mm;
+    const ctx = state.ctxs[state.loadedMmAsid];
+    if (ctx !== undefined) ctx.ctxId = contextOf(mm).ctxId;
+    const known = this.known[cpu];
+    if (known !== undefined) known.loaded = true;
+  }
+
+  #keep(entry: KnownMm): KnownMm {
+    this.#mms.set(entry.at, entry);
+    this.#entries.set(entry.mm, entry);
+    return entry;
+  }
+
+  #watch(mm: MmStruct): void {
+    this.histories.watch(mm.cpumask);
+    this.histories.watch(contextOf(mm).tlbGen);
+  }
+}

@@ -1,0 +1,295 @@
+/** What a CPU loads, and under which ASID. */
+import { contextOf, kernPcid, tlbstate } from '@shootdown/arch-x86';
+import type { MmStruct } from '@shootdown/mmu-gather';
+import type { RecordedRecord } from '@shootdown/trace';
+import { Known, least, type Level } from './knowledge.ts';
+import type { Line } from './line.ts';
+import { bitsOf, type Lockstepper, type SwitchInFlight } from './lockstep.ts';
+import type { KnownMm } from './model.ts';
+import { field, mask, number } from './payload.ts';
+
+const OLD_CPU = 'what the CPU had loaded before the recording';
+const OLD_SLOTS = 'what the ASIDs held before the recording';
+const INIT_CTX = '1';
+
+/** The mm that a CPU switches to. */
+function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string | null): KnownMm {
+  if (ctx === INIT_CTX) return on.model.initMmAt(at);
+  const entry = on.model.find(at);
+  if (entry !== null && (entry.ctx === null || ctx === null || entry.ctx === ctx)) {
+    entry.ctx = ctx;
+    return entry;
+  }
+  const going = on.at(record);
+  const scheduled = going.switchedAt === on.model.lines[record.cpu]?.before;
+  const number = ctx === null ? Number.NaN : Number(ctx);
+  // Out of schedule() only execve() loads another mm; a forked task's is its own; and context ids
+  // count up.
+  const born =
+    entry !== null ||
+    (!scheduled && (record.task?.pid ?? 0) !== 0) ||
+    (scheduled && on.forked.has(going.nextPid)) ||
+    number >= on.firstBorn;
+  if (scheduled) on.forked.delete(going.nextPid);
+  if (born && number < on.firstBorn) on.firstBorn = number;
+  const made = on.model.newMmAt(at, born);
+  made.ctx = ctx;
+  return made;
+}
+
+/** How well it is known what switch_mm_irqs_off() will do. */
+function basisOfSwitch(
+  on: Lockstepper,
+  cpu: number,
+  entry: KnownMm,
+): { basis: Level; missing: string } {
+  const known = on.model.known[cpu];
+  const state = tlbstate(on.model.k, on.model.machine.cpu(cpu).id);
+  if (known === undefined || (!known.loaded && !entry.born))
+    return { basis: Known.no, missing: OLD_CPU };
+  const { ctxId } = contextOf(entry.mm);
+  if (known.loaded && state.loadedMm.value === entry.mm) {
+    const sure = known.lazy && known.gens[state.loadedMmAsid] === true;
+    return { basis: sure ? Known.yes : Known.no, missing: OLD_CPU };
+  }
+  const asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
+  if (asid === -1) {
+    // A miss is certain if the mm was never here before, or nothing is left of before.
+    const miss = entry.born || known.slots.every((slot) => slot !== Known.no);
+    return { basis: miss ? Known.yes : Known.no, missing: OLD_SLOTS };
+  }
+  return { basis: known.gens[asid] === true ? Known.yes : Known.no, missing: OLD_SLOTS };
+}
+
+/** The probe at the entry of switch_mm_irqs_off(). */
+export function handleSwitch(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  payload: string,
+): void {
+  const at = field(payload, 'next');
+  if (at === null) return;
+  const going = on.at(record);
+  const entry = nextMm(on, record, at, field(payload, 'next_ctx'));
+  const { mm } = entry;
+  const { k } = on.model;
+  const state = tlbstate(k, line.cpu.id);
+  if (going.func !== null && mm === k.initMm) leaveLazily(on, line, record, mm);
+  else
+    line.begin('switch_mm_irqs_off', 'task', false, () => k.backend.switchMm(k, line.cpu.id, mm));
+  const { basis, missing } = basisOfSwitch(on, record.cpu, entry);
+  going.switching = {
+    entry,
+    basis,
+    missing,
+    trivial: state.loadedMm.value === mm && !state.isLazy.value,
+    before: state.ctxs.map((ctx) => ({ ...ctx })),
+    nextAsid: state.nextAsid,
+    recordedAsid: null,
+  };
+  const gen = number(payload, 'next_gen');
+  if (gen !== null) on.generation(line, entry, contextOf(mm).tlbGen, gen);
+  const cpus = mask(payload, 'next_mask');
+  if (cpus !== null) on.cpumask(line, entry, cpus);
+  if (line.head()?.kind === 'switch_mm') line.accept();
+}
+
+/** A lazy CPU that is told to flush leaves the mm instead: inside flush_tlb_func(). */
+function leaveLazily(on: Lockstepper, line: Line, record: RecordedRecord, mm: MmStruct): void {
+  const going = on.at(record);
+  const { func } = going;
+  going.func = null;
+  if (func === null) return;
+  const { how, head } = on.find(line, {
+    is: ({ kind }) => kind === 'switch_mm',
+    fits: () => true,
+    extra: ({ kind }) => kind === 'tlb_flush',
+  });
+  on.judge.decide({
+    kind: 'flush',
+    how: head === null ? null : how,
+    basis: func.basis,
+    missing: func.missing,
+    ours: () => (head === null ? 'stays' : 'leaves the mm'),
+    recorded: () => 'leaves the mm',
+    because: () => `is_lazy=${tlbstate(on.model.k, line.cpu.id).isLazy.value}`,
+  });
+  if (head !== null) return;
+  on.judge.resync('flush_tlb_func');
+  const { k } = on.model;
+  line.begin('leaves lazily', 'interrupt', false, () => k.backend.switchMm(k, line.cpu.id, mm));
+}
+
+/** The value that is written to CR3. */
+export function handleCr3(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  payload: string,
+): void {
+  const { switching } = on.at(record);
+  const text = field(payload, 'cr3');
+  if (switching === null || text === null) return;
+  const pcid = Number(BigInt(text) & 0x7ffn);
+  if (pcid === 0 || !on.model.pcid) return;
+  const known = on.model.known[record.cpu];
+  const state = tlbstate(on.model.k, line.cpu.id);
+  const head = line.head();
+  switching.recordedAsid = pcid - 1;
+  if (known === undefined || head?.kind !== 'tlb_flush') return;
+  const ours = line.cpu.pcid - kernPcid(0);
+  const fresh = state.nextAsid !== switching.nextAsid;
+  const basis = fresh ? least(known.nextAsid, switching.basis) : (known.slots[ours] ?? Known.no);
+  const right = ours === pcid - 1;
+  on.judge.decide({
+    kind: 'asid',
+    how: right ? 'first' : null,
+    basis,
+    missing: OLD_SLOTS,
+    ours: () => `ASID ${ours}`,
+    recorded: () => `ASID ${pcid - 1}`,
+    because: () => `next_asid ${switching.nextAsid}, ${fresh ? 'a new one' : 'found again'}`,
+  });
+  if (right && fresh && known.nextAsid === Known.learned) known.nextAsid = Known.yes;
+  if (right && !fresh && known.slots[ours] === Known.learned) known.slots[ours] = Known.yes;
+}
+
+/** tlb_flush of reason 0: pages 0 keeps what the ASID holds, -1 flushes it. */
+export function handleTaskSwitchFlush(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  pages: number,
+): void {
+  const { switching } = on.at(record);
+  if (switching === null) return;
+  const { how, head } = on.find(line, {
+    is: (other) => other.kind === 'tlb_flush' && other.reason === 0,
+    fits: (other) => other.kind === 'tlb_flush' && other.pages === pages,
+  });
+  judgeSwitch(
+    on,
+    record,
+    switching,
+    how,
+    head?.kind === 'tlb_flush' ? said(head.pages) : 'no CR3 write',
+    said(pages),
+  );
+  if (head !== null) line.accept();
+  learnSwitch(on, line, switching, pages, how !== null);
+  on.at(record).switching = null;
+}
+
+const said = (pages: number): string => (pages === 0 ? 'kept' : 'flushed');
+
+function judgeSwitch(
+  on: Lockstepper,
+  record: RecordedRecord,
+  switching: SwitchInFlight,
+  how: 'first' | 'other' | null,
+  ours: string,
+  recorded: string,
+): void {
+  const { entry, basis, missing, before } = switching;
+  on.judge.decide({
+    kind: 'switch',
+    how,
+    basis,
+    missing,
+    ours: () => ours,
+    recorded: () => recorded,
+    because: () => {
+      const { ctxId, tlbGen } = contextOf(entry.mm);
+      const asid = before.findIndex((ctx) => ctx.ctxId === ctxId);
+      const held =
+        asid === -1
+          ? 'no ASID holds it'
+          : `ASID ${asid} at ${(before[asid]?.tlbGen ?? 0) + entry.offset}`;
+      return `CPU ${record.cpu}: mm at ${entry.at}, tlb_gen ${tlbGen.value + entry.offset}, ${held}`;
+    },
+  });
+}
+
+/** The switch is over: without a tlb_flush event CR3 was not written. */
+export function closeSwitch(on: Lockstepper, line: Line, record: RecordedRecord): void {
+  const going = on.at(record);
+  const { switching } = going;
+  going.switching = null;
+  if (switching === null || !on.seen.has('tlb_flush')) return;
+  const shows = line.head()?.kind === 'tlb_flush';
+  const how = shows ? line.explain((head) => head?.kind !== 'tlb_flush') : 'first';
+  if (!switching.trivial || how === null)
+    judgeSwitch(on, record, switching, how, shows ? 'a CR3 write' : 'no CR3 write', 'no CR3 write');
+  if (how === null) {
+    on.judge.resync('switch_mm_irqs_off');
+    line.accept();
+  }
+  const known = on.model.known[record.cpu];
+  if (known === undefined) return;
+  // Nothing was written: it was loaded already.
+  known.loaded = true;
+  known.lazy = true;
+  const { loadedMmAsid } = tlbstate(on.model.k, line.cpu.id);
+  if (switching.basis === Known.no) known.gens[loadedMmAsid] = true;
+}
+
+/** What the recording has shown of the ASIDs. */
+function learnSwitch(
+  on: Lockstepper,
+  line: Line,
+  switching: SwitchInFlight,
+  pages: number,
+  right: boolean,
+): void {
+  const { k } = on.model;
+  const state = tlbstate(k, line.cpu.id);
+  const known = on.model.known[line.cpu.id];
+  if (known === undefined) return;
+  const { entry, before, recordedAsid, nextAsid } = switching;
+  const { ctxId, tlbGen } = contextOf(entry.mm);
+  let asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
+  if (!right) {
+    on.judge.resync('switch_mm_irqs_off');
+    if (state.loadedMm.value !== entry.mm) {
+      state.loadedMm.value = entry.mm;
+      state.isLazy.value = false;
+    }
+    if (asid === -1) asid = state.loadedMmAsid;
+    Object.assign(state.ctxs[asid] ?? {}, { ctxId, tlbGen: tlbGen.value });
+    state.loadedMmAsid = asid;
+  }
+  const ours = state.loadedMmAsid;
+  const fresh = state.nextAsid !== nextAsid;
+  known.loaded = true;
+  known.lazy = true;
+  if (recordedAsid !== null && recordedAsid !== ours) {
+    const mine = { ...state.ctxs[ours] };
+    Object.assign(state.ctxs[ours] ?? {}, before[ours]);
+    Object.assign(state.ctxs[recordedAsid] ?? {}, mine);
+    state.loadedMmAsid = recordedAsid;
+    known.gens[recordedAsid] = true;
+    known.slots[recordedAsid] = Known.learned;
+    // Where it was certainly not held, the recorded one was next in turn.
+    if (fresh && switching.basis === Known.yes) {
+      state.nextAsid = recordedAsid + 1;
+      known.nextAsid = Known.learned;
+    } else state.nextAsid = nextAsid;
+    return;
+  }
+  known.gens[ours] = true;
+  if (recordedAsid === null) {
+    // Which one it is nobody sees, but the turn is the same under any numbering.
+    known.slots[ours] = fresh || known.slots[ours] === Known.yes ? Known.yes : Known.learned;
+    if (fresh) known.nextAsid = Known.yes;
+    return;
+  }
+  if (fresh) {
+    known.slots[ours] = known.nextAsid === Known.no ? Known.learned : known.nextAsid;
+    if (known.nextAsid === Known.no && switching.basis === Known.yes)
+      known.nextAsid = Known.learned;
+  } else if (known.slots[ours] === Known.no) known.slots[ours] = Known.learned;
+  if (pages === -1) known.gens[ours] = true;
+}
+
+export { bitsOf };
