@@ -16,7 +16,6 @@ import {
   type CallFunction,
   clearBit,
   type CpuId,
-  type CpuMask,
   localIrqDisable,
   localIrqEnable,
   readMask,
@@ -28,6 +27,7 @@ import {
   writeOnce,
 } from '@shootdown/machine';
 import {
+  type CpuMaskPtr,
   type FlushTlbInfo as GenericFlush,
   HZ,
   jiffies,
@@ -247,7 +247,11 @@ const callFlushTlbFunc = (k: Kernel): CallFunction<FlushTlbInfo> => ({
  *
  * @kernel arch/x86/mm/tlb.c native_flush_tlb_multi
  */
-export function* nativeFlushTlbMulti(k: Kernel, cpumask: CpuMask, info: FlushTlbInfo): Kthread {
+export function* nativeFlushTlbMulti(
+  k: Kernel,
+  cpumask: CpuMaskPtr,
+  info: FlushTlbInfo,
+): Kthread {
   k.stats.vmstat.nr_tlb_remote_flush++;
   // Also when nobody turns out to need an interrupt.
   const all = info.end === TLB_FLUSH_ALL;
@@ -301,7 +305,7 @@ export function* flushTlbMmRange(k: Kernel, asked: GenericFlush): Kthread {
   if (yield* call(hasOtherCpu(mm, initiatingCpu))) {
     const trimCpumask = yield* call(shouldTrimCpumask(k, mm));
     const info: FlushTlbInfo = { ...range, newTlbGen, initiatingCpu, trimCpumask };
-    yield* call(x86(k).pv.flushTlbMulti(k, yield* readMask(mm.cpumask), info));
+    yield* call(x86(k).pv.flushTlbMulti(k, mm.cpumask, info));
   } else if ((yield* readOnce(tlbstate(k, initiatingCpu).loadedMm)) === mm)
     yield* call(flushHere(k, { ...range, newTlbGen, initiatingCpu, trimCpumask: false }));
   // Else nobody has it loaded, and who loads it later sees the generation.

@@ -6,8 +6,9 @@
  * Invariant: if ctxs[a] = { ctxId, tlbGen } then under ASID a this CPU's TLB holds nothing that a
  * flush of that mm up to that generation should have removed. It may hold less.
  */
-import { assert, type Cell, type CpuId, type CpuMask } from '@shootdown/machine';
+import { assert, type Cell, type CpuId } from '@shootdown/machine';
 import {
+  type CpuMaskPtr,
   type Edition,
   type FlushTlbInfo as GenericFlush,
   HZ,
@@ -80,7 +81,7 @@ export interface X86Features {
 
 /** pv_ops.mmu, as far as TLBs go: what a hypervisor's guest code, or INVLPGB, replaces. */
 export interface PvMmuOps {
-  flushTlbMulti(k: Kernel, cpumask: CpuMask, info: FlushTlbInfo): Kthread;
+  flushTlbMulti(k: Kernel, cpumask: CpuMaskPtr, info: FlushTlbInfo): Kthread;
   /** How this is decided is the backend's business; see TlbClaims. */
   readonly flushTlbMultiImpliesIpiBroadcast: boolean;
   flushTlbOneUser(k: Kernel, addr: number): Kthread;

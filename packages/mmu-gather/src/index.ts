@@ -110,6 +110,7 @@ export {
 export {
   CALL_VECTORS,
   cpuOnlineMask,
+  type CpuMaskPtr,
   onEachCpu,
   onEachCpuCondMask,
   smpCallFunction,

@@ -57,6 +57,12 @@ export class Histories {
     return other ? [now, !now] : [now];
   }
 
+  /** Whether `bit` of a mask was `on` at some time since record `since`. */
+  wasBit(cell: Cell<CpuMask>, bit: number, on: boolean, since: number): boolean {
+    if (cell.value.has(bit) === on) return true;
+    return this.#open(cell, since).some((change) => change.bit === bit && change.old === on);
+  }
+
   /** The bits of a mask that may have been otherwise. */
   openBits(cell: Cell<CpuMask>, since: number): readonly number[] {
     const bits = this.#open(cell, since)

@@ -50,6 +50,8 @@ interface Activity {
   undo: Change[];
   readonly private: Private;
   readonly shown: RecordedEvent[];
+  /** A locked instruction that waits for the next record: who was first is seen there. */
+  held: Cell | null;
 }
 
 /** What all lines share. */
@@ -71,14 +73,14 @@ export class Line {
   /** The number of its newest record, and of the one before. */
   last = -1;
   before = -1;
+  /** What is to be looked at again at its next record. */
+  then: (() => void) | null = null;
   readonly #all: Lockstep;
   readonly #activities: Activity[] = [];
   #unsettled: Change[] = [];
   /** Which of the possible values each ambiguous read takes; null: the present one. */
   #choices: number[] | null = null;
   #radices: number[] = [];
-  /** An increment of a generation waits for the next record: who is first is seen there. */
-  #held: Cell<number> | null = null;
 
   constructor(all: Lockstep, cpu: Cpu) {
     this.#all = all;
@@ -125,6 +127,7 @@ export class Line {
       undo: [],
       private: newPrivate(),
       shown: [],
+      held: null,
     };
     this.#activities.push(activity);
     this.cpu.irqsOn = irqsOn;
@@ -135,10 +138,7 @@ export class Line {
 
   /** Lets go of the innermost activity, wherever it stands. */
   abandon(): void {
-    const activity = this.#activities.pop();
-    if (activity === undefined) return;
-    this.#held = null;
-    this.#resumeBelow();
+    if (this.#activities.pop() !== undefined) this.#resumeBelow();
   }
 
   /** What it has to show next; null: it has ended, or waits for another CPU. */
@@ -176,6 +176,7 @@ export class Line {
     }
     this.#again(top, []);
     this.#choices = null;
+    this.head();
     return null;
   }
 
@@ -193,9 +194,9 @@ export class Line {
   }
 
   /** Reads a cell as a probe of this CPU would: every value it may have held. */
-  values<T>(cell: Cell<T>): readonly T[] {
+  values<T>(cell: Cell<T>, since: number): readonly T[] {
     const { histories, lines } = this.#all;
-    const values = Array.from(histories.values(cell, this.before) as readonly T[]);
+    const values = Array.from(histories.values(cell, since) as readonly T[]);
     for (const line of lines)
       if (line !== this && line.#held === cell) values.push(((cell.value as number) + 1) as T);
     return values;
@@ -227,12 +228,9 @@ export class Line {
       const { op } = cpu;
       if (op === null) return;
       if (!op.kind.ready(machine, cpu, op)) return;
-      const { cell } = op;
-      if (op.kind.name === 'locked' && cell !== null && this.#choices === null) {
-        if (this.#all.histories.watches(cell)) {
-          this.#held = cell as Cell<number>;
-          return;
-        }
+      if (this.#choices === null && this.#waits(op)) {
+        top.held = op.cell;
+        return;
       }
       this.#step(top, op);
     }
@@ -247,12 +245,22 @@ export class Line {
     if (below !== undefined) save(this.#all.k, cpu, below.private);
   }
 
-  /** The increment that was held back is made. */
+  /** An increment of a generation, a call that is queued, a mask that is copied. */
+  #waits({ kind, cell }: Op): boolean {
+    if (kind.name === 'csdEnqueue' || kind.name === 'readMask') return true;
+    return kind.name === 'locked' && cell !== null && this.#all.histories.watches(cell);
+  }
+
+  get #held(): Cell | null {
+    return this.#top?.held ?? null;
+  }
+
+  /** The instruction that was held back is made. */
   #release(): void {
     const { op } = this.cpu;
     const top = this.#top;
-    if (this.#held === null || op === null || top === undefined) return;
-    this.#held = null;
+    if (top === undefined || top.held === null || op === null) return;
+    top.held = null;
     this.#step(top, op);
   }
 
@@ -269,8 +277,14 @@ export class Line {
   #execute(op: Op): unknown {
     const { cell, kind } = op;
     const { machine, histories } = this.#all;
-    const watched = cell !== null && histories.watches(cell);
-    if (!watched) return kind.execute(machine, this.cpu, op, 0);
+    if (cell === null) return kind.execute(machine, this.cpu, op, 0);
+    if (!histories.watches(cell)) {
+      const old = cell.value;
+      const result = kind.execute(machine, this.cpu, op, 0);
+      if (cell.value !== old)
+        this.#top?.undo.push({ cell, old, bit: -1, settled: 0, undone: false });
+      return result;
+    }
     switch (kind.name) {
       case 'load':
         return this.#pick(cell);
@@ -346,7 +360,7 @@ export class Line {
   #index(count: number): number {
     if (count < 2 || this.#choices === null) return 0;
     const at = this.#radices.push(count) - 1;
-    return this.#choices[at] ?? 0;
+    return Math.min(this.#choices[at] ?? 0, count - 1);
   }
 
   /** From here on `activity` can be taken back. */
@@ -373,7 +387,7 @@ export class Line {
     activity.undo = [];
     const answers = activity.log.splice(0);
     activity.shown.length = 0;
-    this.#held = null;
+    activity.held = null;
     restore(k, cpu, activity.private);
     this.#enter(activity);
     for (const answer of answers.slice(0, activity.segment)) {

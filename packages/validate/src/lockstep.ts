@@ -4,7 +4,7 @@
  * is tried; if none explains it, the decision is booked as different, the recorded one is adopted,
  * and both go on together.
  */
-import type { FlushTlbInfo, TlbContext } from '@shootdown/arch-x86';
+import { contextOf, type FlushTlbInfo, type TlbContext, tlbstate } from '@shootdown/arch-x86';
 import { type Cell, type Csd, CpuMask } from '@shootdown/machine';
 import type { RecordedRecord } from '@shootdown/trace';
 import { Judge } from './judge.ts';
@@ -95,6 +95,10 @@ export class Lockstepper {
   readonly forked: Set<number> = new Set();
   /** Tasks in execve(). */
   readonly inExec: Set<number> = new Set();
+  /** Tasks that may be unmapping in batches: in a system call that migrates or reclaims, or kernel threads that do. */
+  readonly unmapping: Set<number> = new Set();
+  /** Tasks in a system call that may unmap in batches from their own mm. */
+  readonly unmappingOwn: Set<number> = new Set();
   /** Tasks in a clone() that shares the mm. */
   readonly sharing: Set<number> = new Set();
   /** Whose call each call_single_data is, by its recorded address. */
@@ -155,17 +159,40 @@ export class Lockstepper {
     return { how: null, head: null };
   }
 
+  /**
+   * A probe's fields are read after its time is taken, up to the next record of its CPU. What does
+   * not fit at once is looked at again then.
+   */
+  #later(line: Line, look: (late: boolean) => boolean): void {
+    if (look(false)) return;
+    const { record, seq } = this.judge;
+    line.then = () => {
+      const now = { record: this.judge.record, seq: this.judge.seq };
+      Object.assign(this.judge, { record, seq });
+      look(true);
+      Object.assign(this.judge, now);
+    };
+  }
+
   /** Judges a generation that a probe of `line` has read. */
   generation(line: Line, entry: KnownMm, cell: Cell<number>, recorded: number): void {
     if (entry.mm === this.model.k.initMm) return;
-    const values = line.values(cell).map((value) => value + entry.offset);
-    const at = values.indexOf(recorded);
-    this.judgeGeneration(
-      entry,
-      at === 0 ? 'first' : at > 0 ? 'other' : null,
-      values[0] ?? 0,
-      recorded,
-    );
+    const since = line.before;
+    const ours = cell.value + entry.offset;
+    this.#later(line, (late) => {
+      const values = line.values(cell, since).map((value) => value + entry.offset);
+      const at = values.indexOf(recorded);
+      const how = at === 0 && !late ? 'first' : at === -1 ? null : 'other';
+      if (how === null && !late && entry.generation === Known.yes && !this.raisesUnseen(entry))
+        return false;
+      this.judgeGeneration(entry, how, ours, recorded);
+      return true;
+    });
+  }
+
+  /** Whether a generation may be raised by what no event shows. */
+  raisesUnseen(entry: KnownMm): boolean {
+    return entry.batches > 0 || this.unmapping.size > 0;
   }
 
   /** Books a generation, and adopts what was recorded. */
@@ -175,7 +202,7 @@ export class Lockstepper {
     ours: number,
     recorded: number,
   ): void {
-    const unseen = how === null && entry.raisedUnseen && recorded > ours;
+    const unseen = how === null && this.raisesUnseen(entry) && recorded > ours;
     const basis = unseen ? Known.no : entry.generation;
     this.judge.decide({
       kind: 'generation',
@@ -190,45 +217,82 @@ export class Lockstepper {
     });
     if (how === null) {
       if (basis !== Known.no) this.judge.resync('generation');
-      entry.offset += recorded - ours;
-      entry.generation = unseen ? entry.generation : Known.learned;
-      entry.raisedUnseen = false;
-    } else if (entry.generation === Known.learned) entry.generation = Known.yes;
-    else if (entry.generation === Known.no) entry.generation = Known.learned;
+      if (unseen) this.#raised(entry, recorded - ours);
+      else {
+        entry.offset += recorded - ours;
+        entry.generation = Known.learned;
+      }
+    } else if (entry.generation !== Known.yes) entry.generation++;
+  }
+
+  /**
+   * Entries were unmapped in a batch. What lies before a flush of the batch no CPU lacks; what lies
+   * behind it, every one.
+   */
+  #raised(entry: KnownMm, by: number): void {
+    const { batches } = entry;
+    entry.batches = 0;
+    if (batches === 0) {
+      contextOf(entry.mm).tlbGen.value += by;
+      return;
+    }
+    entry.offset += by;
+    // Each flush was for one entry at least. Who is still at it may have gone on after the last.
+    if (by > batches && this.unmapping.size > 0) this.doubt(entry);
+  }
+
+  /** No CPU is known to be up to date with `entry`. */
+  doubt(entry: KnownMm): void {
+    const { ctxId } = contextOf(entry.mm);
+    this.model.known.forEach((known, cpu) => {
+      const { ctxs } = tlbstate(this.model.k, this.model.machine.cpu(cpu).id);
+      ctxs.forEach((ctx, asid) => {
+        if (ctx.ctxId === ctxId) known.gens[asid] = false;
+      });
+    });
   }
 
   /** Judges an mm_cpumask that a probe of `line` has read. */
   cpumask(line: Line, entry: KnownMm, recorded: bigint): void {
-    const { k, histories, known, lines } = this.model;
     const { mm } = entry;
-    if (mm === k.initMm) return;
+    if (mm === this.model.k.initMm) return;
     const cell = mm.cpumask;
-    const wrong = bitsOf(cell.value) ^ recorded;
-    const open = wrong === 0n ? 0n : bits(histories.openBits(cell, line.before));
-    const how = wrong === 0n ? 'first' : (wrong & ~open) === 0n ? 'other' : null;
-    const ours = cell.value.toString();
-    this.judge.decide({
-      kind: 'cpumask',
-      how,
-      basis: entry.mask,
-      missing: 'mm from before the recording',
-      ours: () => ours,
-      recorded: () => maskOf(lines.length, recorded).toString(),
-      because: () => `mm_cpumask of the mm at ${entry.at}`,
+    const since = line.before;
+    const ours = cell.value.copy();
+    const wrong = maskOf(this.model.lines.length, bitsOf(ours) ^ recorded);
+    this.#later(line, (late) => {
+      const open = wrong
+        .members()
+        .every((cpu) => this.model.histories.wasBit(cell, cpu, !ours.has(cpu), since));
+      const how = wrong.empty ? 'first' : open ? 'other' : null;
+      if (how === null && !late && entry.mask === Known.yes) return false;
+      this.judge.decide({
+        kind: 'cpumask',
+        how,
+        basis: entry.mask,
+        missing: 'mm from before the recording',
+        ours: () => ours.toString(),
+        recorded: () => maskOf(this.model.lines.length, recorded).toString(),
+        because: () => `mm_cpumask of the mm at ${entry.at}`,
+      });
+      if (how === null) this.#adoptMask(entry, wrong);
+      else if (entry.mask !== Known.yes) entry.mask++;
+      return true;
     });
-    if (how !== null) {
-      if (entry.mask !== Known.yes) entry.mask++;
-      return;
-    }
+  }
+
+  #adoptMask(entry: KnownMm, wrong: CpuMask): void {
+    const { known, k } = this.model;
+    const { mm } = entry;
     if (entry.mask !== Known.no) this.judge.resync('mm_cpumask');
     entry.mask = Known.learned;
-    for (const { cpu } of lines) {
-      const on = cpu.id < 64 && (recorded & (1n << BigInt(cpu.id))) !== 0n;
-      if (on) cell.value.set(cpu.id);
-      else cell.value.clear(cpu.id);
+    for (const cpu of wrong) {
+      const on = !mm.cpumask.value.has(cpu);
+      if (on) mm.cpumask.value.set(cpu);
+      else mm.cpumask.value.clear(cpu);
       // Who is in the mask of an old mm and was never seen to switch has it loaded.
-      if (on && !this.model.k.rules.cpumaskClearedLazily && known[cpu.id]?.loaded === false)
-        this.model.loadOlder(cpu.id, mm);
+      if (on && !k.rules.cpumaskClearedLazily && known[cpu]?.loaded === false)
+        this.model.loadOlder(cpu, mm);
     }
   }
 }

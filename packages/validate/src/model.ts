@@ -32,8 +32,8 @@ export interface KnownMm {
   /** Its generation, as recorded, is the model's plus this. */
   offset: number;
   generation: Level;
-  /** Flushes were put off and raised it unseen. */
-  raisedUnseen: boolean;
+  /** How many flushes of batches have raised it, unseen, since it was last shown. */
+  batches: number;
 }
 
 /** What a model is made of. */
@@ -148,7 +148,7 @@ export class Model implements Lockstep {
       mask: born ? Known.yes : Known.no,
       offset: 0,
       generation: born ? Known.yes : Known.no,
-      raisedUnseen: false,
+      batches: 0,
     });
   }
 
@@ -164,7 +164,7 @@ export class Model implements Lockstep {
       mask: Known.yes,
       offset: 0,
       generation: Known.yes,
-      raisedUnseen: false,
+      batches: 0,
     });
   }
 

@@ -7,14 +7,14 @@
  * Op at their entry or return, as a kprobe replaces an instruction.
  */
 import { type FlushTlbInfo, type PvMmuOps, type X86, type X86Functions } from '@shootdown/arch-x86';
-import { call, type CpuId, type CpuMask, Op, type OpKind, opKind } from '@shootdown/machine';
-import type { MmStruct, TlbBackend } from '@shootdown/mmu-gather';
+import { call, type CpuId, Op, type OpKind, opKind } from '@shootdown/machine';
+import type { CpuMaskPtr, MmStruct, TlbBackend } from '@shootdown/mmu-gather';
 
 /** What the code is about to do, or has just decided, at a probe. */
 export type Sighting =
   | { readonly kind: 'flush_tlb_mm_range'; readonly mm: MmStruct | null }
   | { readonly kind: 'flush_tlb_mm_range_ret' }
-  | { readonly kind: 'flush_tlb_multi'; readonly mask: CpuMask; readonly info: FlushTlbInfo }
+  | { readonly kind: 'flush_tlb_multi'; readonly mask: CpuMaskPtr; readonly info: FlushTlbInfo }
   | { readonly kind: 'should_flush'; readonly cpu: CpuId; readonly answer: boolean }
   | { readonly kind: 'flush_tlb_func'; readonly info: FlushTlbInfo }
   | { readonly kind: 'switch_mm'; readonly next: MmStruct };

@@ -1,6 +1,6 @@
 /** What each record of a recording with probes means to the driver. */
 import { contextOf, type FlushTlbInfo, tlbstate, x86 } from '@shootdown/arch-x86';
-import type { RecordedRecord } from '@shootdown/trace';
+import type { RecordedRecord, SysEnter } from '@shootdown/trace';
 import { TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
 import { Known, least, type Level } from './knowledge.ts';
 import type { Head, Line } from './line.ts';
@@ -92,22 +92,24 @@ const interrupts = (cpus: readonly number[]): string =>
     ? 'no interrupt'
     : `vector ${cpus.length === 1 ? 251 : 252} to ${cpus.join(',')}`;
 
-/** A batched flush raises the generation of every mm that it unmapped from, once per entry, unseen. */
-function raiseBatched(on: Lockstepper, cpus: bigint): void {
-  const concerned = Array.from(on.model.mms).filter(({ mm }) => {
-    const own = bitsOf(mm.cpumask.value);
-    return own !== 0n && (own & cpus) === own;
-  });
-  for (const entry of concerned) {
-    const others = concerned
-      .filter((other) => other !== entry)
-      .reduce((sum, { mm }) => sum | bitsOf(mm.cpumask.value), 0n);
-    const alone = (bitsOf(entry.mm.cpumask.value) & ~others) !== 0n;
-    if (!alone) continue;
-    contextOf(entry.mm).tlbGen.value++;
-    entry.offset--;
-    entry.raisedUnseen = true;
+/**
+ * A batch has raised the generation of every mm that it unmapped from, once per entry, unseen. Who
+ * unmaps from his own mm is one of them; who else is, by shared pages or for another process, is
+ * not known.
+ */
+function raiseBatched(on: Lockstepper, line: Line, pid: number, cpus: bigint): void {
+  const loaded = tlbstate(on.model.k, line.cpu.id).loadedMm.value;
+  const own =
+    typeof loaded === 'symbol' || !on.unmappingOwn.has(pid) ? null : on.model.entryOf(loaded);
+  if (own !== null) {
+    contextOf(own.mm).tlbGen.value++;
+    own.offset--;
+    own.batches++;
   }
+  const rest = own === null ? cpus : cpus & ~bitsOf(own.mm.cpumask.value);
+  if (rest === 0n) return;
+  for (const entry of on.model.mms)
+    if (entry !== own && (bitsOf(entry.mm.cpumask.value) & rest) !== 0n) on.doubt(entry);
 }
 
 /** Whether `cpu` should be interrupted for `entry`: how well that is known. */
@@ -246,8 +248,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
         other.kind === 'flush_tlb_multi' &&
         other.info.newTlbGen === recorded.newTlbGen &&
         other.info.end === recorded.end &&
-        other.info.start === recorded.start &&
-        (cpus === null || bitsOf(other.mask) === cpus),
+        other.info.start === recorded.start,
     });
     if (head === null || head.kind !== 'flush_tlb_multi') {
       on.judge.decide({
@@ -267,7 +268,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
         x86(k).pv.flushTlbMulti(k, targets, recorded),
       );
     } else {
-      const { info, mask: own } = head;
+      const { info } = head;
       if (entry !== null) {
         const sameGen = info.newTlbGen === recorded.newTlbGen;
         const gen = info.newTlbGen + entry.offset;
@@ -286,27 +287,9 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
           recorded: () => `${recorded.start.toString(16)}-${recorded.end.toString(16)}`,
           because: () => `stride 2^${info.strideShift}`,
         });
-        if (cpus !== null) {
-          const same = bitsOf(own) === cpus;
-          const ours = own.toString();
-          on.judge.decide({
-            kind: 'cpumask',
-            how: same ? (how ?? 'first') : null,
-            basis: entry.mask,
-            missing: OLD_MM,
-            ours: () => ours,
-            recorded: () => maskOf(on.model.lines.length, cpus).toString(),
-            because: () => `mm_cpumask of the mm at ${entry.at}`,
-          });
-          if (!same) {
-            on.judge.resync('mm_cpumask');
-            for (const { cpu } of on.model.lines)
-              if ((cpus & (1n << BigInt(cpu.id))) === 0n) own.clear(cpu.id);
-              else own.set(cpu.id);
-          }
-        }
       }
     }
+    if (entry !== null && cpus !== null) on.cpumask(line, entry, cpus);
     flush.multi = true;
     flush.freed = recorded.freedTables;
     const { start, end, trimCpumask } = recorded;
@@ -491,7 +474,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   batch_flush(on, line, record, payload) {
     const cpus = mask(payload, 'mask') ?? 0n;
     const { k, lines } = on.model;
-    raiseBatched(on, cpus);
+    raiseBatched(on, line, record.task?.pid ?? -1, cpus);
     const batch = { cpumask: maskOf(lines.length, cpus), unmappedPages: true };
     const going = on.at(record);
     endFlush(on, going, record);
@@ -561,6 +544,11 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
     flush.callsite = callsite;
     flush.queued.push({ target, seq, alone: queue?.add(csd, seq) ?? null });
     if (head !== null) line.accept();
+  },
+
+  smp_many(_on, line) {
+    // The mask is copied now.
+    line.head();
   },
 
   ipi_send(on, line, record) {
@@ -646,6 +634,8 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
     const { event } = record;
     if (event.kind !== 'sched_switch') return;
     const going = on.at(record);
+    if (RECLAIMS.test(event.prevComm)) on.unmapping.delete(event.prevPid);
+    if (RECLAIMS.test(event.nextComm)) on.unmapping.add(event.nextPid);
     going.nextPid = event.nextPid;
     going.switchedAt = on.model.seq;
   },
@@ -659,6 +649,10 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
     const { event, task } = record;
     if (event.kind !== 'sys_enter' || task === null) return;
     if (event.syscall === 'execve' || event.syscall === 'execveat') on.inExec.add(task.pid);
+    if (MIGRATES.has(event.syscall) && !on.seen.has('mm_migrate_pages_start'))
+      on.unmapping.add(task.pid);
+    if (pagesOut(event)) on.unmapping.add(task.pid);
+    if (OWN.has(event.syscall)) on.unmappingOwn.add(task.pid);
     const at = event.args.indexOf('clone_flags');
     const flags = at === -1 ? 0 : (event.values[at] ?? 0);
     if (event.syscall === 'clone3' || (event.syscall === 'clone' && (flags & CLONE_VM) !== 0))
@@ -668,12 +662,44 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
 
   sys_exit(on, _line, record) {
     const { event, task } = record;
-    if (event.kind === 'sys_exit' && event.syscall.startsWith('execve'))
-      on.inExec.delete(task?.pid ?? -1);
+    if (event.kind !== 'sys_exit') return;
+    on.inExec.delete(task?.pid ?? -1);
+    on.unmapping.delete(task?.pid ?? -1);
+    on.unmappingOwn.delete(task?.pid ?? -1);
+  },
+
+  mm_migrate_pages_start(on, _line, record) {
+    on.unmapping.add(record.task?.pid ?? -1);
+  },
+
+  mm_migrate_pages(on, _line, record) {
+    on.unmapping.delete(record.task?.pid ?? -1);
   },
 };
 
 const CLONE_VM = 0x100;
+
+/** Kernel threads that unmap in batches: reclaim, and who acts for it; compaction is seen to migrate. */
+const RECLAIMS = /^(?:kswapd|kdamond)/;
+
+/** System calls that migrate or reclaim, and so put flushes off: try_to_unmap_flush(). */
+const MIGRATES: ReadonlySet<string> = new Set([
+  'mbind',
+  'migrate_pages',
+  'move_pages',
+  'set_mempolicy_home_node',
+]);
+const MADV_COLD = 20;
+const MADV_PAGEOUT = 21;
+
+/** Those that unmap from the mm of who calls. */
+const OWN: ReadonlySet<string> = new Set(['mbind', 'madvise']);
+
+function pagesOut({ syscall, args, values }: SysEnter): boolean {
+  const behavior = values[args.indexOf('behavior')] ?? values[2];
+  if (syscall === 'process_madvise') return true;
+  return syscall === 'madvise' && (behavior === MADV_COLD || behavior === MADV_PAGEOUT);
+}
 
 function broadcast(on: Lockstepper, _line: Line, record: RecordedRecord): void {
   const going = on.at(record);

@@ -78,6 +78,10 @@ export function handleSwitch(
   if (going.func !== null && mm === k.initMm) leaveLazily(on, line, record, mm);
   else
     line.begin('switch_mm_irqs_off', 'task', false, () => k.backend.switchMm(k, line.cpu.id, mm));
+  const gen = number(payload, 'next_gen');
+  if (gen !== null) on.generation(line, entry, contextOf(mm).tlbGen, gen);
+  const cpus = mask(payload, 'next_mask');
+  if (cpus !== null) on.cpumask(line, entry, cpus);
   const { basis, missing } = basisOfSwitch(on, record.cpu, entry);
   going.switching = {
     entry,
@@ -88,10 +92,6 @@ export function handleSwitch(
     nextAsid: state.nextAsid,
     recordedAsid: null,
   };
-  const gen = number(payload, 'next_gen');
-  if (gen !== null) on.generation(line, entry, contextOf(mm).tlbGen, gen);
-  const cpus = mask(payload, 'next_mask');
-  if (cpus !== null) on.cpumask(line, entry, cpus);
   if (line.head()?.kind === 'switch_mm') line.accept();
 }
 
@@ -151,7 +151,7 @@ export function handleCr3(
     recorded: () => `ASID ${pcid - 1}`,
     because: () => `next_asid ${switching.nextAsid}, ${fresh ? 'a new one' : 'found again'}`,
   });
-  if (right && fresh && known.nextAsid === Known.learned) known.nextAsid = Known.yes;
+  if (right && fresh && basis === Known.learned) known.nextAsid = Known.yes;
   if (right && !fresh && known.slots[ours] === Known.learned) known.slots[ours] = Known.yes;
 }
 
@@ -242,54 +242,55 @@ function learnSwitch(
   pages: number,
   right: boolean,
 ): void {
-  const { k } = on.model;
-  const state = tlbstate(k, line.cpu.id);
+  const state = tlbstate(on.model.k, line.cpu.id);
   const known = on.model.known[line.cpu.id];
   if (known === undefined) return;
-  const { entry, before, recordedAsid, nextAsid } = switching;
+  const { entry, before, recordedAsid, basis } = switching;
   const { ctxId, tlbGen } = contextOf(entry.mm);
-  let asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
   if (!right) {
-    on.judge.resync('switch_mm_irqs_off');
-    if (state.loadedMm.value !== entry.mm) {
-      state.loadedMm.value = entry.mm;
-      state.isLazy.value = false;
-    }
-    if (asid === -1) asid = state.loadedMmAsid;
-    Object.assign(state.ctxs[asid] ?? {}, { ctxId, tlbGen: tlbGen.value });
-    state.loadedMmAsid = asid;
+    if (basis !== Known.no) on.judge.resync('switch_mm_irqs_off');
+    state.loadedMm.value = entry.mm;
+    state.isLazy.value = false;
   }
-  const ours = state.loadedMmAsid;
-  const fresh = state.nextAsid !== nextAsid;
   known.loaded = true;
   known.lazy = true;
-  if (recordedAsid !== null && recordedAsid !== ours) {
-    const mine = { ...state.ctxs[ours] };
+  const ours = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
+  const upTo = right && ours !== -1 ? (state.ctxs[ours]?.tlbGen ?? 0) : tlbGen.value;
+  const took = state.nextAsid !== switching.nextAsid;
+  // It was certainly not held, or what was taken is the next in turn, as for one that is not.
+  const fresh = took && pages !== 0 && (basis === Known.yes || recordedAsid === ours);
+  if (fresh && basis === Known.no && known.nextAsid === Known.yes) known.nextAsid = Known.learned;
+  let asid = recordedAsid ?? (ours === -1 ? state.loadedMmAsid : ours);
+  if (took && !fresh) {
+    // It was found in an ASID of before, or may have been: the turn is what it was.
+    state.nextAsid = switching.nextAsid;
+    if (ours !== -1) Object.assign(state.ctxs[ours] ?? {}, before[ours]);
+    const free = known.slots.findIndex((slot, at) => slot === Known.no && before[at]?.ctxId === 0);
+    if (recordedAsid === null && free !== -1) asid = free;
+  } else if (recordedAsid !== null && ours !== -1 && recordedAsid !== ours) {
     Object.assign(state.ctxs[ours] ?? {}, before[ours]);
-    Object.assign(state.ctxs[recordedAsid] ?? {}, mine);
-    state.loadedMmAsid = recordedAsid;
-    known.gens[recordedAsid] = true;
-    known.slots[recordedAsid] = Known.learned;
-    // Where it was certainly not held, the recorded one was next in turn.
-    if (fresh && switching.basis === Known.yes) {
+    if (fresh) {
       state.nextAsid = recordedAsid + 1;
-      known.nextAsid = Known.learned;
-    } else state.nextAsid = nextAsid;
+      known.nextAsid = Known.no;
+    }
+  }
+  for (const ctx of state.ctxs) if (ctx.ctxId === ctxId) ctx.ctxId = 0;
+  Object.assign(state.ctxs[asid] ?? {}, { ctxId, tlbGen: upTo });
+  state.loadedMmAsid = asid;
+  known.gens[asid] = true;
+  if (recordedAsid !== null) {
+    if (fresh && known.nextAsid === Known.no) known.nextAsid = Known.learned;
+    if (fresh) known.slots[asid] = known.nextAsid;
+    else if (known.slots[asid] === Known.no || recordedAsid !== ours)
+      known.slots[asid] = Known.learned;
     return;
   }
-  known.gens[ours] = true;
-  if (recordedAsid === null) {
-    // Which one it is nobody sees, but the turn is the same under any numbering.
-    known.slots[ours] = fresh || known.slots[ours] === Known.yes ? Known.yes : Known.learned;
-    if (fresh) known.nextAsid = Known.yes;
-    return;
-  }
-  if (fresh) {
-    known.slots[ours] = known.nextAsid === Known.no ? Known.learned : known.nextAsid;
-    if (known.nextAsid === Known.no && switching.basis === Known.yes)
-      known.nextAsid = Known.learned;
-  } else if (known.slots[ours] === Known.no) known.slots[ours] = Known.learned;
-  if (pages === -1) known.gens[ours] = true;
+  // Which one it is nobody sees, but the turn is the same under any numbering.
+  if (!fresh) return;
+  known.slots[asid] = Known.yes;
+  known.nextAsid = Known.yes;
+  // Where in the turn those of before stand is not known: any may have been the next.
+  known.slots.forEach((slot, at) => {
+    if (slot === Known.no) known.gens[at] = false;
+  });
 }
-
-export { bitsOf };

@@ -29,6 +29,11 @@ export class Validation {
     const seq = ++model.seq;
     judge.record = record;
     judge.seq = seq;
+    if (line.then !== null) {
+      const look = line.then;
+      line.then = null;
+      look();
+    }
     line.settle(seq);
     const name = event.kind === 'other' ? event.name : event.kind;
     const going = on.going[cpu];

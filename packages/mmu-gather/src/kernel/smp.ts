@@ -8,11 +8,13 @@ import {
   type CallFunction,
   type CallTrace,
   CallQueues,
+  Cell,
   type CpuId,
   CpuMask,
   localIrqRestore,
   localIrqSave,
   type Machine,
+  readMask,
 } from '@shootdown/machine';
 import type { Kernel, Kthread } from '../kernel.ts';
 import { smpProcessorId } from './percpu.ts';
@@ -35,6 +37,9 @@ export interface SmpCallOptions<Info> {
   readonly condition: SmpCondition<Info> | null;
 }
 
+/** A struct cpumask that is handed down by its address, or one of the caller's own. */
+export type CpuMaskPtr = Cell<CpuMask> | CpuMask;
+
 /**
  * Calls every CPU of `mask` but this one of which the condition holds, runs the local part while
  * they come, and waits. Interrupts are on: two CPUs that wait for each other have to be reachable.
@@ -43,12 +48,14 @@ export interface SmpCallOptions<Info> {
  */
 export function* smpCallFunctionManyCond<Info>(
   k: Kernel,
-  mask: CpuMask,
+  cpumask: CpuMaskPtr,
   func: CallFunction<Info>,
   info: Info,
   { wait, runLocal, condition }: SmpCallOptions<Info>,
 ): Kthread {
   const self = smpProcessorId(k);
+  // Only here it becomes a copy: CPUs have joined and left since the caller looked at it.
+  const mask = cpumask instanceof Cell ? yield* readMask(cpumask) : cpumask;
   const local = runLocal && mask.has(self);
   // At once, where a driver can; not if the handler has page tables to switch on its way.
   const plain = condition === null && k.backend.enterFromUserMode === undefined;
@@ -71,7 +78,7 @@ export function* smpCallFunctionManyCond<Info>(
 /** on_each_cpu_cond_mask: this CPU included. */
 export const onEachCpuCondMask = <Info>(
   k: Kernel,
-  mask: CpuMask,
+  mask: CpuMaskPtr,
   func: CallFunction<Info>,
   info: Info,
   condition: SmpCondition<Info> | null,
