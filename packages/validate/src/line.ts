@@ -6,7 +6,6 @@
  * An activity can be taken back to its last record and run again with other values read: generators
  * cannot be cloned, so it is begun anew and given the answers that it got, up to there.
  */
-import { tlbstate, type TlbContext } from '@shootdown/arch-x86';
 import {
   assert,
   type Cell,
@@ -21,19 +20,11 @@ import type { Kernel } from '@shootdown/mmu-gather';
 import type { RecordedEvent } from '@shootdown/trace';
 import type { Change, Histories } from './history.ts';
 import { type Sighting, sightingOf } from './observe.ts';
+import { next } from './orders.ts';
+import { newPrivate, type Private, restore, save } from './privateState.ts';
 
 /** What a CPU has to show next. */
 export type Head = RecordedEvent | Sighting;
-
-/** What `Cpu` and cpu_tlbstate hold that is no cell, at the beginning of a segment. */
-interface Private {
-  irqsOn: boolean;
-  pcid: number;
-  loadedMmAsid: number;
-  nextAsid: number;
-  invalidateOther: boolean;
-  readonly ctxs: TlbContext[];
-}
 
 interface Activity {
   readonly name: string;
@@ -195,11 +186,23 @@ export class Line {
 
   /** Reads a cell as a probe of this CPU would: every value it may have held. */
   values<T>(cell: Cell<T>, since: number): readonly T[] {
-    const { histories, lines } = this.#all;
-    const values = Array.from(histories.values(cell, since) as readonly T[]);
-    for (const line of lines)
-      if (line !== this && line.#held === cell) values.push(((cell.value as number) + 1) as T);
-    return values;
+    return this.#all.histories.values(cell, since) as readonly T[];
+  }
+
+  /** Other CPUs that are about to increment `cell`, or may have done so. */
+  held(cell: Cell): readonly Line[] {
+    return this.#all.lines.filter((line) => line !== this && line.#held === cell);
+  }
+
+  /** Has this line make the increment that it was held at. */
+  advance(): void {
+    const choices = this.#choices;
+    this.#choices = null;
+    const { current } = this.#all.machine;
+    this.#release();
+    this.#run();
+    this.#all.machine.current = current;
+    this.#choices = choices;
   }
 
   /** Shows a tracepoint that the code has just passed. */
@@ -318,10 +321,10 @@ export class Line {
   #pick(cell: Cell): unknown {
     if (this.#choices === null) return cell.value;
     const values = Array.from(this.#all.histories.values(cell, this.#since));
-    const held = this.#all.lines.filter((line) => line !== this && line.#held === cell);
+    const held = this.held(cell);
     const picked = this.#index(values.length + held.length);
     if (picked < values.length) return values[picked];
-    for (const line of held.slice(0, picked - values.length + 1)) line.#advance();
+    for (const line of held.slice(0, picked - values.length + 1)) line.advance();
     return cell.value;
   }
 
@@ -339,18 +342,8 @@ export class Line {
   /** Lets increments of others, which wait for their records, be first. */
   #overtake(cell: Cell): void {
     if (this.#choices === null) return;
-    const held = this.#all.lines.filter((line) => line !== this && line.#held === cell);
-    for (const line of held.slice(0, this.#index(held.length + 1))) line.#advance();
-  }
-
-  #advance(): void {
-    const choices = this.#choices;
-    this.#choices = null;
-    const { current } = this.#all.machine;
-    this.#release();
-    this.#run();
-    this.#all.machine.current = current;
-    this.#choices = choices;
+    const held = this.held(cell);
+    for (const line of held.slice(0, this.#index(held.length + 1))) line.advance();
   }
 
   #choose<T>(values: readonly T[]): T {
@@ -399,54 +392,4 @@ export class Line {
     this.#choices = choices;
     this.#radices = [];
   }
-}
-
-/** Counts `choices` up; false after the last. */
-function next(choices: number[], radices: readonly number[]): boolean {
-  for (let at = radices.length - 1; at >= 0; at--) {
-    const now = (choices[at] ?? 0) + 1;
-    for (let behind = at + 1; behind < radices.length; behind++) choices[behind] = 0;
-    if (now < (radices[at] ?? 0)) {
-      choices[at] = now;
-      choices.length = at + 1;
-      return true;
-    }
-  }
-  return false;
-}
-
-const newPrivate = (): Private => ({
-  irqsOn: true,
-  pcid: 0,
-  loadedMmAsid: 0,
-  nextAsid: 0,
-  invalidateOther: false,
-  ctxs: [],
-});
-
-function save(k: Kernel, cpu: Cpu, into: Private): void {
-  const state = tlbstate(k, cpu.id);
-  into.irqsOn = cpu.irqsOn;
-  into.pcid = cpu.pcid;
-  into.loadedMmAsid = state.loadedMmAsid;
-  into.nextAsid = state.nextAsid;
-  into.invalidateOther = state.invalidateOther;
-  state.ctxs.forEach(({ ctxId, tlbGen }, asid) => {
-    const saved = (into.ctxs[asid] ??= { ctxId, tlbGen });
-    saved.ctxId = ctxId;
-    saved.tlbGen = tlbGen;
-  });
-}
-
-function restore(k: Kernel, cpu: Cpu, from: Private): void {
-  const state = tlbstate(k, cpu.id);
-  cpu.irqsOn = from.irqsOn;
-  cpu.pcid = from.pcid;
-  state.loadedMmAsid = from.loadedMmAsid;
-  state.nextAsid = from.nextAsid;
-  state.invalidateOther = from.invalidateOther;
-  from.ctxs.forEach(({ ctxId, tlbGen }, asid) => {
-    const ctx = state.ctxs[asid];
-    if (ctx !== undefined) Object.assign(ctx, { ctxId, tlbGen });
-  });
 }

@@ -1,6 +1,13 @@
 /** The model that runs beside a recording: a composed kernel, its CPUs' lines, and what is known. */
-import { contextOf, TLB_NR_DYN_ASIDS, tlbstate, x86 } from '@shootdown/arch-x86';
-import { type Cpu, cpuId, CpuMask, Machine } from '@shootdown/machine';
+import {
+  contextOf,
+  type CpuTlbState,
+  type LoadedMm,
+  TLB_NR_DYN_ASIDS,
+  tlbstate,
+  x86,
+} from '@shootdown/arch-x86';
+import { assert, type Cpu, cpuId, Machine } from '@shootdown/machine';
 import {
   composeKernel,
   coreFunctions,
@@ -32,8 +39,17 @@ export interface KnownMm {
   /** Its generation, as recorded, is the model's plus this. */
   offset: number;
   generation: Level;
+  /** Batches have left it open who is up to date. */
+  doubted: boolean;
   /** How many flushes of batches have raised it, unseen, since it was last shown. */
   batches: number;
+}
+
+/** One CPU of the model. */
+export interface CpuView {
+  readonly known: CpuKnowledge;
+  readonly state: CpuTlbState;
+  readonly loaded: LoadedMm;
 }
 
 /** What a model is made of. */
@@ -57,10 +73,9 @@ export class Model implements Lockstep {
   readonly queues: readonly Queue[];
   seq = 0;
   readonly #mms = new Map<string, KnownMm>();
-  readonly #entries = new WeakMap<MmStruct, KnownMm>();
+  readonly #entries = new WeakMap<object, KnownMm>();
   /** Stands for whatever a CPU had loaded before the recording. */
   readonly #older: MmStruct;
-  readonly #all: CpuMask;
 
   constructor({ cpus, backend, kernel, editions }: ModelOptions) {
     const show = (cpu: number, event: RecordedEvent): void => this.lines[cpu]?.show(event);
@@ -82,10 +97,6 @@ export class Model implements Lockstep {
     this.lines = this.machine.cpus.map((cpu: Cpu) => new Line(this, cpu));
     this.known = this.machine.cpus.map(() => unknownCpu(TLB_NR_DYN_ASIDS));
     this.queues = this.machine.cpus.map(() => new Queue());
-    this.#all = new CpuMask(
-      cpus,
-      this.machine.cpus.map(({ id }) => id),
-    );
     const { ctxId } = contextOf(this.#older);
     this.machine.cpus.forEach(({ id }) => {
       const state = tlbstate(this.k, id);
@@ -106,16 +117,6 @@ export class Model implements Lockstep {
     return x86(this.k).features.pcid;
   }
 
-  /** Every CPU. */
-  get online(): CpuMask {
-    return this.#all;
-  }
-
-  /** Whether `mm` stands for what is not known. */
-  isOlder(mm: unknown): boolean {
-    return mm === this.#older;
-  }
-
   /** The mm at `address`; made known if it was not. */
   mmAt(address: string, born = false): KnownMm {
     return this.#mms.get(address) ?? this.newMmAt(address, born);
@@ -126,9 +127,17 @@ export class Model implements Lockstep {
     return this.#mms.get(address) ?? null;
   }
 
-  /** Of which recorded mm `mm` is the model. */
-  entryOf(mm: MmStruct | null): KnownMm | null {
-    return mm === null ? null : (this.#entries.get(mm) ?? null);
+  /** Of which recorded mm `mm` is the model; null if of none. */
+  entryOf(mm: unknown): KnownMm | null {
+    return typeof mm === 'object' && mm !== null ? (this.#entries.get(mm) ?? null) : null;
+  }
+
+  /** One CPU: what is known of it, and what the model holds. */
+  cpu(id: number): CpuView {
+    const known = this.known[id];
+    assert(known !== undefined, 'a CPU of the recording is one of the model');
+    const state = tlbstate(this.k, cpuId(id));
+    return { known, state, loaded: state.loadedMm.value };
   }
 
   /** All mms that are known. */
@@ -149,6 +158,7 @@ export class Model implements Lockstep {
       offset: 0,
       generation: born ? Known.yes : Known.no,
       batches: 0,
+      doubted: false,
     });
   }
 
@@ -165,6 +175,7 @@ export class Model implements Lockstep {
       offset: 0,
       generation: Known.yes,
       batches: 0,
+      doubted: false,
     });
   }
 

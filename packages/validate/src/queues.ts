@@ -3,8 +3,12 @@
  * after its csd_queue_cpu, and a CPU takes all of them at some time between the interrupt and the
  * first function, so whether one was still there may be open.
  */
+import type { Line } from './line.ts';
+
 interface Waiting {
   readonly csd: string;
+  /** Who queued it, by which record. */
+  readonly from: Line;
   readonly since: number;
   state: 'there' | 'open' | 'taken';
 }
@@ -18,17 +22,20 @@ export class Queue {
   #added = -1;
 
   /** A call was queued. Gives whether it was alone, as far as that is certain. */
-  add(csd: string, seq: number): boolean | null {
+  add(csd: string, from: Line, seq: number): boolean | null {
     const alone = this.#alone;
-    this.#waiting.push({ csd, since: seq, state: 'there' });
+    this.#waiting.push({ csd, from, since: seq, state: 'there' });
     this.#added = seq;
     return alone;
   }
 
   get #alone(): boolean | null {
-    if (this.#waiting.some(({ state }) => state === 'there'))
-      return this.#taking === -1 ? false : null;
-    return this.#waiting.some(({ state }) => state === 'open') ? null : true;
+    if (this.#waiting.every(({ state }) => state === 'taken')) return true;
+    // It is there once its caller has gone on, unless somebody is just taking it.
+    const there = this.#waiting.some(
+      ({ state, from, since }) => state === 'there' && from.last > since,
+    );
+    return there && this.#taking === -1 ? false : null;
   }
 
   /** Whether somebody took or added calls after `seq`, so that a look at the queue may have gone either way. */

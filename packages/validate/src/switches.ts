@@ -2,14 +2,15 @@
 import { contextOf, kernPcid, tlbstate } from '@shootdown/arch-x86';
 import type { MmStruct } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
-import { Known, least, type Level } from './knowledge.ts';
+import { basisOfSwitch, MISSING } from './bases.ts';
+import type { SwitchInFlight } from './going.ts';
+import { Known, least } from './knowledge.ts';
 import type { Line } from './line.ts';
-import { bitsOf, type Lockstepper, type SwitchInFlight } from './lockstep.ts';
+import type { Lockstepper } from './lockstep.ts';
 import type { KnownMm } from './model.ts';
 import { field, mask, number } from './payload.ts';
+import { judgeGenerationRead, judgeMaskRead } from './probeReads.ts';
 
-const OLD_CPU = 'what the CPU had loaded before the recording';
-const OLD_SLOTS = 'what the ASIDs held before the recording';
 const INIT_CTX = '1';
 
 /** The mm that a CPU switches to. */
@@ -37,30 +38,6 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
   return made;
 }
 
-/** How well it is known what switch_mm_irqs_off() will do. */
-function basisOfSwitch(
-  on: Lockstepper,
-  cpu: number,
-  entry: KnownMm,
-): { basis: Level; missing: string } {
-  const known = on.model.known[cpu];
-  const state = tlbstate(on.model.k, on.model.machine.cpu(cpu).id);
-  if (known === undefined || (!known.loaded && !entry.born))
-    return { basis: Known.no, missing: OLD_CPU };
-  const { ctxId } = contextOf(entry.mm);
-  if (known.loaded && state.loadedMm.value === entry.mm) {
-    const sure = known.lazy && known.gens[state.loadedMmAsid] === true;
-    return { basis: sure ? Known.yes : Known.no, missing: OLD_CPU };
-  }
-  const asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
-  if (asid === -1) {
-    // A miss is certain if the mm was never here before, or nothing is left of before.
-    const miss = entry.born || known.slots.every((slot) => slot !== Known.no);
-    return { basis: miss ? Known.yes : Known.no, missing: OLD_SLOTS };
-  }
-  return { basis: known.gens[asid] === true ? Known.yes : Known.no, missing: OLD_SLOTS };
-}
-
 /** The probe at the entry of switch_mm_irqs_off(). */
 export function handleSwitch(
   on: Lockstepper,
@@ -79,14 +56,12 @@ export function handleSwitch(
   else
     line.begin('switch_mm_irqs_off', 'task', false, () => k.backend.switchMm(k, line.cpu.id, mm));
   const gen = number(payload, 'next_gen');
-  if (gen !== null) on.generation(line, entry, contextOf(mm).tlbGen, gen);
+  if (gen !== null) judgeGenerationRead(on, line, entry, gen);
   const cpus = mask(payload, 'next_mask');
-  if (cpus !== null) on.cpumask(line, entry, cpus);
-  const { basis, missing } = basisOfSwitch(on, record.cpu, entry);
+  if (cpus !== null) judgeMaskRead(on, line, entry, cpus);
   going.switching = {
     entry,
-    basis,
-    missing,
+    ...basisOfSwitch(on, record.cpu, entry),
     trivial: state.loadedMm.value === mm && !state.isLazy.value,
     before: state.ctxs.map((ctx) => ({ ...ctx })),
     nextAsid: state.nextAsid,
@@ -146,7 +121,7 @@ export function handleCr3(
     kind: 'asid',
     how: right ? 'first' : null,
     basis,
-    missing: OLD_SLOTS,
+    missing: MISSING.asids,
     ours: () => `ASID ${ours}`,
     recorded: () => `ASID ${pcid - 1}`,
     because: () => `next_asid ${switching.nextAsid}, ${fresh ? 'a new one' : 'found again'}`,
@@ -278,6 +253,10 @@ function learnSwitch(
   Object.assign(state.ctxs[asid] ?? {}, { ctxId, tlbGen: upTo });
   state.loadedMmAsid = asid;
   known.gens[asid] = true;
+  // Flushed up to which generation, if somebody raised it meanwhile, nobody has seen.
+  const { tlbGen: cell } = contextOf(entry.mm);
+  if (pages !== 0 && (line.held(cell).length > 0 || line.values(cell, line.before).length > 1))
+    known.gens[asid] = false;
   if (recordedAsid !== null) {
     if (fresh && known.nextAsid === Known.no) known.nextAsid = Known.learned;
     if (fresh) known.slots[asid] = known.nextAsid;

@@ -2,7 +2,8 @@
 import type { Edition, Release, TlbBackend } from '@shootdown/mmu-gather';
 import type { OpenedTrace, RecordedRecord } from '@shootdown/trace';
 import { Lockstepper } from './lockstep.ts';
-import { closeFunc, closeSwitch, HANDLERS } from './probes.ts';
+import { HANDLERS } from './handlers.ts';
+import { closeSwitch } from './switches.ts';
 
 /** What to validate with. */
 export interface ValidateOptions {
@@ -45,7 +46,7 @@ export class Validation {
       name !== 'tlb_flush'
     )
       closeSwitch(on, line, record);
-    const handler = HANDLERS[name];
+    const handler = HANDLERS.get(name);
     if (handler === undefined) {
       if (name === 'tracing_mark_write') this.#mark(record);
       return;
@@ -68,5 +69,3 @@ export async function validate(trace: OpenedTrace, options: ValidateOptions): Pr
   for await (const batch of trace.batches()) for (const record of batch) validation.record(record);
   return validation;
 }
-
-export { closeFunc };

@@ -1,0 +1,77 @@
+/** How well it is known what the kernel is to decide: from the state that a decision rests on. */
+import { contextOf } from '@shootdown/arch-x86';
+import { Known, type Level } from './knowledge.ts';
+import type { Lockstepper } from './lockstep.ts';
+import type { KnownMm } from './model.ts';
+
+/** What is missing where something cannot be decided. */
+export const MISSING = {
+  mm: 'mm from before the recording',
+  cpu: 'what the CPU had loaded before the recording',
+  asids: 'what the ASIDs held before the recording',
+  batches: 'raised by batched unmaps, which no event shows',
+  order: 'the order of steps that no event shows',
+  polls: 'whether an idle CPU polls',
+  stranger: 'a call from before the recording',
+} as const;
+
+/** A basis, and what is missing if it is Known.no. */
+export interface Basis {
+  readonly basis: Level;
+  readonly missing: string;
+}
+
+const YES: Basis = { basis: Known.yes, missing: '' };
+const no = (missing: string): Basis => ({ basis: Known.no, missing });
+
+/** Of what an mm's mm_cpumask decides; of a batch it is an input. */
+export const basisOfMask = (entry: KnownMm | null): Basis =>
+  entry === null ? YES : { basis: entry.mask, missing: MISSING.mm };
+
+/** Whether `cpu` is to be interrupted for `entry`. */
+export function basisOfShould(on: Lockstepper, cpu: number, entry: KnownMm | null): Basis {
+  const { known, loaded } = on.model.cpu(cpu);
+  if (entry === null) return known.lazy ? YES : no(MISSING.cpu);
+  // Whatever it has loaded, it is not an mm that was made since.
+  if (!known.loaded) return entry.born ? YES : no(MISSING.cpu);
+  return loaded !== entry.mm || known.lazy ? YES : no(MISSING.cpu);
+}
+
+/** What flush_tlb_func() does on `cpu`. */
+export function basisOfFunc(on: Lockstepper, cpu: number, entry: KnownMm | null): Basis {
+  const { known, loaded, state } = on.model.cpu(cpu);
+  if (!known.loaded) return entry?.born === true ? YES : no(MISSING.cpu);
+  if (entry !== null && loaded !== entry.mm) return YES;
+  if (!known.lazy) return no(MISSING.cpu);
+  return known.gens[state.loadedMmAsid] === true ? YES : no(missingGeneration(on, loaded));
+}
+
+/** What switch_mm_irqs_off() does on `cpu`. */
+export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Basis {
+  const { known, loaded, state } = on.model.cpu(cpu);
+  if (!known.loaded && !entry.born) return no(MISSING.cpu);
+  if (known.loaded && loaded === entry.mm) {
+    if (!known.lazy) return no(MISSING.cpu);
+    return known.gens[state.loadedMmAsid] === true ? YES : no(missingGeneration(on, loaded));
+  }
+  const { ctxId } = contextOf(entry.mm);
+  const asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
+  // A miss is certain if the mm was never here before, or nothing is left of before.
+  if (asid === -1)
+    return entry.born || known.slots.every((slot) => slot !== Known.no) ? YES : no(MISSING.asids);
+  return known.gens[asid] === true ? YES : no(missingGeneration(on, entry.mm));
+}
+
+function missingGeneration(on: Lockstepper, mm: unknown): string {
+  const entry = on.model.entryOf(mm);
+  if (entry === null || !entry.born) return MISSING.asids;
+  return entry.doubted ? MISSING.batches : MISSING.order;
+}
+
+/** The state of `cpu` in words. */
+export function describe(on: Lockstepper, cpu: number): string {
+  const { loaded, state } = on.model.cpu(cpu);
+  const name = typeof loaded === 'symbol' ? 'LOADED_MM_SWITCHING' : loaded.name;
+  const ctx = state.ctxs[state.loadedMmAsid];
+  return `CPU ${cpu}: loaded_mm=${name} is_lazy=${state.isLazy.value} tlb_gen=${ctx?.tlbGen ?? '?'}`;
+}

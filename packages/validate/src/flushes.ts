@@ -1,0 +1,166 @@
+/** What starts a flush, and what the initiator does. */
+import { x86 } from '@shootdown/arch-x86';
+import type { RecordedRecord } from '@shootdown/trace';
+import { CALL_HANDLERS, endFlush } from './calls.ts';
+import {
+  closeFunc,
+  endOf,
+  handleFlushed,
+  handleFunc,
+  infoIn,
+  judgeInfo,
+  judgeSend,
+  sizeOf,
+} from './funcs.ts';
+import { newFlush } from './going.ts';
+import type { Handler } from './handler.ts';
+import type { Lockstepper } from './lockstep.ts';
+import { maskOf } from './masks.ts';
+import { field, mask, number } from './payload.ts';
+import { judgeGenerationRead, judgeMaskRead, raiseBatched } from './probeReads.ts';
+import { handleTaskSwitchFlush } from './switches.ts';
+
+/** A flush of all CPUs begins. */
+function broadcast(on: Lockstepper, record: RecordedRecord): void {
+  endFlush(on, record);
+  on.at(record).flush = newFlush('broadcast', null, true, on.model.seq);
+}
+
+function unlockAll(on: Lockstepper, from: number): void {
+  const { k, machine } = on.model;
+  for (const { id } of machine.cpus)
+    if (id !== from) k.calls.csd(machine.cpu(from).id, id).lock.value = false;
+}
+
+/** Flushes. */
+export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
+  ...CALL_HANDLERS,
+
+  flush_tlb_mm_range(on, line, record, payload) {
+    const at = field(payload, 'mm');
+    const before = number(payload, 'gen_before');
+    if (at === null) return;
+    const exec = on.inExec.has(record.task?.pid ?? -1);
+    let entry = on.model.find(at);
+    // A generation never goes back: another mm is there now.
+    if (entry === null || (before !== null && before < entry.offset))
+      entry = on.model.newMmAt(at, exec || before === 0);
+    const info = {
+      mm: entry.mm,
+      start: number(payload, 'start') ?? 0,
+      end: endOf(payload),
+      strideShift: number(payload, 'stride') ?? 12,
+      freedTables: number(payload, 'freed') === 1,
+    };
+    endFlush(on, record);
+    line.head();
+    if (line.busy && !line.ended) on.judge.resync('a task was taken off its flush');
+    const { k, seq } = on.model;
+    line.begin('flush_tlb_mm_range', 'task', true, () => k.backend.flushTlbMmRange(k, info));
+    on.at(record).flush = newFlush('mm', entry, info.freedTables, seq);
+    if (before !== null) judgeGenerationRead(on, line, entry, before);
+    const recorded = mask(payload, 'mask');
+    if (recorded !== null) judgeMaskRead(on, line, entry, recorded);
+    line.accept();
+  },
+
+  flush_tlb_multi(on, line, record, payload) {
+    const { flush } = on.at(record);
+    if (flush === null) return;
+    const { entry } = flush;
+    const recorded = infoIn(on, record, payload, entry);
+    const cpus = mask(payload, 'mask') ?? 0n;
+    const { how, head } = on.find(line, {
+      is: ({ kind }) => kind === 'flush_tlb_multi',
+      fits: (other) =>
+        other.kind === 'flush_tlb_multi' &&
+        other.info.newTlbGen === recorded.newTlbGen &&
+        other.info.end === recorded.end &&
+        other.info.start === recorded.start,
+    });
+    const { k, machine } = on.model;
+    if (head === null) {
+      const targets = maskOf(machine.count, cpus);
+      judgeSend(on, flush, null, 'a local flush', `flush_tlb_multi to ${targets.toString()}`);
+      on.judge.resync('flush_tlb_mm_range');
+      line.begin('flush_tlb_multi', 'task', true, () =>
+        x86(k).pv.flushTlbMulti(k, targets, recorded),
+      );
+    } else if (head.kind === 'flush_tlb_multi' && entry !== null) {
+      judgeInfo(on, entry, how, head.info, recorded);
+      judgeMaskRead(on, line, entry, cpus);
+    }
+    flush.multi = true;
+    flush.freed = recorded.freedTables;
+    const { newTlbGen } = head?.kind === 'flush_tlb_multi' ? head.info : recorded;
+    const { start, end, trimCpumask } = recorded;
+    line.accept({ start, end, newTlbGen, trimCpumask });
+  },
+
+  flush_tlb_func: handleFunc,
+
+  tlb_flush(on, line, record) {
+    const { event } = record;
+    if (event.kind !== 'tlb_flush') return;
+    const { reason, pages } = event;
+    if (reason === 0) return handleTaskSwitchFlush(on, line, record, pages);
+    if (reason !== 4) return handleFlushed(on, line, record, event);
+    const { flush } = on.at(record);
+    if (flush === null) return;
+    const { how, head } = on.find(line, {
+      is: (other) => other.kind === 'tlb_flush' && other.reason === 4,
+      fits: (other) => other.kind === 'tlb_flush' && other.pages === pages,
+    });
+    judgeSend(
+      on,
+      flush,
+      how,
+      head?.kind === 'tlb_flush' ? sizeOf(head.pages) : 'none',
+      sizeOf(pages),
+    );
+    if (head !== null) line.accept();
+  },
+
+  flush_tlb_mm_range_ret(on, line, record) {
+    closeFunc(on, line, record);
+    if (on.at(record).flush !== null && line.head() === null) unlockAll(on, record.cpu);
+    const { head } = on.find(line, {
+      is: ({ kind }) => kind === 'flush_tlb_mm_range_ret',
+      fits: () => true,
+      extra: () => true,
+    });
+    if (head !== null) line.accept();
+    endFlush(on, record);
+  },
+
+  batch_flush(on, line, record, payload) {
+    const cpus = mask(payload, 'mask') ?? 0n;
+    const { k, machine, seq } = on.model;
+    raiseBatched(on, line, record.task?.pid ?? -1, cpus);
+    const batch = { cpumask: maskOf(machine.count, cpus), unmappedPages: true };
+    endFlush(on, record);
+    on.at(record).flush = newFlush('batch', null, false, seq);
+    line.begin('arch_tlbbatch_flush', 'task', true, () => k.backend.batchFlush(k, batch));
+  },
+
+  table_sync(on, line, record) {
+    const { k } = on.model;
+    broadcast(on, record);
+    line.begin('tlb_remove_table_sync_one', 'task', true, () => k.fn.tlbRemoveTableSyncOne(k));
+  },
+
+  flush_all(on, line, record) {
+    const { k } = on.model;
+    broadcast(on, record);
+    line.begin('flush_tlb_all', 'task', true, () => k.backend.flushTlbAll(k));
+  },
+
+  flush_kernel(on, line, record, payload) {
+    const { k } = on.model;
+    broadcast(on, record);
+    const start = number(payload, 'start') ?? 0;
+    line.begin('flush_tlb_kernel_range', 'task', true, () =>
+      k.backend.flushTlbKernelRange(k, start, endOf(payload)),
+    );
+  },
+};

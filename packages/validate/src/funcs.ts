@@ -1,0 +1,194 @@
+/** flush_tlb_func(): what each CPU does that was asked to flush, the initiator included. */
+import { contextOf, type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
+import { TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
+import type { RecordedRecord } from '@shootdown/trace';
+import { basisOfFunc, basisOfMask, describe } from './bases.ts';
+import { passSending } from './calls.ts';
+import type { FlushInFlight, FuncInFlight } from './going.ts';
+import type { Handler } from './handler.ts';
+import { Known } from './knowledge.ts';
+import type { Line } from './line.ts';
+import type { Lockstepper } from './lockstep.ts';
+import type { KnownMm } from './model.ts';
+import { field, number } from './payload.ts';
+import { judgeGeneration } from './probeReads.ts';
+
+const NO_MM = /^(?:0x)?0+$/;
+
+/** The mm that a flush is of; null of a batch. */
+export function entryIn(on: Lockstepper, payload: string): KnownMm | null {
+  const at = field(payload, 'mm');
+  return at === null || NO_MM.test(at) ? null : on.model.mmAt(at);
+}
+
+/** The end of a flush. */
+export const endOf = (payload: string): number => {
+  const end = number(payload, 'end') ?? 0;
+  return end === Infinity ? TLB_FLUSH_ALL : end;
+};
+
+/** struct flush_tlb_info as recorded, its generation in the model's count. */
+export const infoIn = (
+  on: Lockstepper,
+  { cpu }: RecordedRecord,
+  payload: string,
+  entry: KnownMm | null,
+): FlushTlbInfo => ({
+  mm: entry?.mm ?? null,
+  start: number(payload, 'start') ?? 0,
+  end: endOf(payload),
+  strideShift: number(payload, 'stride') ?? 12,
+  freedTables: number(payload, 'freed') === 1,
+  newTlbGen: entry === null ? 0 : (number(payload, 'gen') ?? 0) - entry.offset,
+  initiatingCpu: on.model.machine.cpu(number(payload, 'init') ?? cpu).id,
+  trimCpumask: number(payload, 'trim') === 1,
+});
+
+/** Judges what is flushed of an mm: the range, and the generation that it brings about. */
+export function judgeInfo(
+  on: Lockstepper,
+  entry: KnownMm,
+  how: 'first' | 'other' | null,
+  ours: FlushTlbInfo,
+  recorded: FlushTlbInfo,
+): void {
+  const sameGen = ours.newTlbGen === recorded.newTlbGen;
+  const { offset } = entry;
+  const recordedGen = recorded.newTlbGen + offset;
+  judgeGeneration(
+    on,
+    entry,
+    sameGen ? (how ?? 'first') : null,
+    ours.newTlbGen + offset,
+    recordedGen,
+  );
+  const sameRange = ours.start === recorded.start && ours.end === recorded.end;
+  const views = { ours: () => rangeOf(ours), recorded: () => rangeOf(recorded) };
+  const basis = { basis: Known.yes, missing: '' };
+  on.decide(
+    'range',
+    sameRange ? 'first' : null,
+    basis,
+    views,
+    () => `stride 2^${ours.strideShift}`,
+  );
+}
+
+const rangeOf = ({ start, end }: FlushTlbInfo): string =>
+  end === TLB_FLUSH_ALL ? 'everything' : `${start.toString(16)}-${end.toString(16)}`;
+
+/** Judges whether other CPUs have to be told. */
+export function judgeSend(
+  on: Lockstepper,
+  { entry }: FlushInFlight,
+  how: 'first' | 'other' | null,
+  ours: string,
+  recorded: string,
+): void {
+  const views = { ours: () => ours, recorded: () => recorded };
+  const mask = entry?.mm.cpumask.value.toString() ?? 'of the batch';
+  on.decide('send', how, basisOfMask(entry), views, () => `mm_cpumask ${mask}`);
+}
+
+/** flush_tlb_func() is over: without a tlb_flush event it did nothing. */
+export function closeFunc(on: Lockstepper, line: Line, record: RecordedRecord): void {
+  const going = on.at(record);
+  const { func } = going;
+  going.func = null;
+  if (func === null || !on.seen.has('tlb_flush')) return;
+  const shown = line.head();
+  const how =
+    shown?.kind === 'tlb_flush' ? line.explain((head) => head?.kind !== 'tlb_flush') : 'first';
+  judgeFunc(on, record, func, how, shown?.kind === 'tlb_flush' ? 'a flush' : 'nothing', 'nothing');
+  if (how !== null) return;
+  on.judge.resync('flush_tlb_func');
+  line.accept();
+}
+
+function judgeFunc(
+  on: Lockstepper,
+  { cpu }: RecordedRecord,
+  func: FuncInFlight,
+  how: 'first' | 'other' | null,
+  ours: string,
+  recorded: string,
+): void {
+  const views = { ours: () => ours, recorded: () => recorded };
+  const because = (): string => `${describe(on, cpu)}, asked for tlb_gen ${func.info.newTlbGen}`;
+  on.decide('flush', how, func, views, because);
+}
+
+/** How much is flushed, in words. */
+export const sizeOf = (pages: number): string => (pages === -1 ? 'full' : `${pages} pages`);
+
+/** The probe at the entry of flush_tlb_func(). */
+export const handleFunc: Handler = (on, line, record, payload) => {
+  const going = on.at(record);
+  const entry = entryIn(on, payload);
+  const recorded = infoIn(on, record, payload, entry);
+  const { k } = on.model;
+  if (going.stranger) {
+    going.stranger = false;
+    line.begin('flush_tlb_func', 'interrupt', false, () => x86(k).fn.flushTlbFunc(k, recorded));
+  }
+  const { flush } = going;
+  const { how, head } = on.find(line, {
+    is: ({ kind }) => kind === 'flush_tlb_func',
+    fits: (other) =>
+      other.kind === 'flush_tlb_func' &&
+      other.info.newTlbGen === recorded.newTlbGen &&
+      other.info.start === recorded.start &&
+      other.info.end === recorded.end,
+    ...passSending(on, record),
+  });
+  const alone = recorded.initiatingCpu === record.cpu && flush?.multi === false ? flush : null;
+  if (head === null) {
+    if (alone === null) return;
+    judgeSend(on, alone, null, line.head()?.kind ?? 'nothing', 'a local flush');
+    on.judge.resync('flush_tlb_mm_range');
+    line.begin('flush_tlb_func', 'task', false, () => x86(k).fn.flushTlbFunc(k, recorded));
+  } else if (head.kind === 'flush_tlb_func' && alone !== null && entry !== null) {
+    judgeInfo(on, entry, how, head.info, recorded);
+    judgeSend(on, alone, 'first', 'a local flush', 'a local flush');
+  }
+  const { newTlbGen } = head?.kind === 'flush_tlb_func' ? head.info : recorded;
+  const { start, end } = recorded;
+  going.func = { info: { ...recorded, newTlbGen }, ...basisOfFunc(on, record.cpu, entry) };
+  line.accept({ start, end, newTlbGen });
+};
+
+/** tlb_flush of reason 1, 2 or 3: what flush_tlb_func() has done. */
+export function handleFlushed(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  { reason, pages }: { readonly reason: number; readonly pages: number },
+): void {
+  const going = on.at(record);
+  const { func } = going;
+  going.func = null;
+  const { how, head } = on.find(line, {
+    is: (other) => other.kind === 'tlb_flush' && other.reason !== 4 && other.reason !== 0,
+    fits: (other) => other.kind === 'tlb_flush' && other.pages === pages && other.reason === reason,
+  });
+  if (func !== null) {
+    const ours =
+      head?.kind === 'tlb_flush' ? `reason ${head.reason}, ${sizeOf(head.pages)}` : 'nothing';
+    judgeFunc(on, record, func, how, ours, `reason ${reason}, ${sizeOf(pages)}`);
+  }
+  if (head !== null) line.accept();
+  if (how === null) on.judge.resync('flush_tlb_func');
+  upToDate(on, record.cpu, func?.info.mm ?? null, head !== null);
+}
+
+/** A CPU was seen to flush. */
+function upToDate(on: Lockstepper, cpu: number, mm: KnownMm['mm'] | null, ours: boolean): void {
+  if (!ours && mm !== null && on.model.cpu(cpu).loaded !== mm) on.model.loadOlder(cpu, mm);
+  const { known, state, loaded } = on.model.cpu(cpu);
+  if (typeof loaded === 'symbol') return;
+  const ctx = state.ctxs[state.loadedMmAsid];
+  if (ctx !== undefined && !ours) ctx.tlbGen = contextOf(loaded).tlbGen.value;
+  if (!known.loaded) return;
+  known.gens[state.loadedMmAsid] = true;
+  known.lazy = true;
+}
