@@ -2,12 +2,13 @@
 import { Command, CommanderError } from 'commander';
 import { type Parameter, type Workload, WORKLOADS } from '@shootdown/linux-mm';
 import { DEFAULT_RELEASE, RELEASES } from '@shootdown/mmu-gather';
-import { replaySchema, runSchema } from '@shootdown/report';
+import { calibrateSchema, replaySchema, runSchema } from '@shootdown/report';
 import { parseCpuList, UsageError } from '@shootdown/machine';
 import { Exit } from './exitCodes.ts';
 import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
 import { BACKEND_NAMES } from './backends.ts';
+import { addCalibrate } from './calibrate.ts';
 import { FALLIBLE } from './options.ts';
 import { run as runWorkload, type RunFlags } from './run.ts';
 import { type Output, replay, type ReplayFlags } from './replay.ts';
@@ -85,10 +86,13 @@ export async function run(words: readonly string[], output: Output): Promise<num
     workloadCommand(workloads, workload).action((flags: RunFlags) => {
       code = runWorkload(workload, flags, output);
     });
+  addCalibrate(program, output, (exit) => {
+    code = exit;
+  });
   program
     .command('schema')
     .description('print the JSON Schema of -f json')
-    .argument('[command]', 'replay or run', 'replay')
+    .argument('[command]', 'replay, run or calibrate', 'replay')
     .action((command: string) => {
       const schema = SCHEMAS.get(command);
       if (schema === undefined)
@@ -111,6 +115,7 @@ export async function run(words: readonly string[], output: Output): Promise<num
 const SCHEMAS: ReadonlyMap<string, unknown> = new Map([
   ['replay', replaySchema],
   ['run', runSchema],
+  ['calibrate', calibrateSchema],
 ]);
 
 /** The command of one workload: what all have, and its own parameters. */
@@ -131,6 +136,7 @@ function workloadCommand(parent: Command, { name, title, threads, parameters }: 
       '--fail <name=chance...>',
       `how often an allocation that may fail does: ${FALLIBLE.join(', ')}, from 0 to 1`,
     )
+    .option('--costs <file>', 'a cost profile: entries of the cost table, as calibrate -o writes')
     .option('--seed <n>', 'of the choices that the model leaves open', '1')
     .option('-o, --output <file>', 'write what a recording would show, as ftrace text')
     .option('-f, --format <format>', 'text, md, json', 'text');

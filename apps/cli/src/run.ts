@@ -39,6 +39,7 @@ import {
 import { runByClock } from '@shootdown/sim';
 import { type RecordedEvent, type RecordedTask, TextWriter } from '@shootdown/trace';
 import { backendNamed } from './backends.ts';
+import { costsWith, readCostProfile } from './costProfile.ts';
 import { Exit } from './exitCodes.ts';
 import { jsonText } from './json.ts';
 import {
@@ -64,6 +65,7 @@ export interface RunFlags {
   readonly seed: string;
   readonly fail?: readonly string[];
   readonly kconfig?: readonly string[];
+  readonly costs?: string;
   readonly output?: string;
   readonly format: string;
   readonly [parameter: string]: string | readonly string[] | undefined;
@@ -108,6 +110,8 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
   const backend = backendNamed(flags.backend);
   const release = releaseNamed(flags.kernel);
   checkEdition(flags.edition);
+  const profile =
+    flags.costs === undefined ? null : readCostProfile(flags.costs, costsWith(backend));
   const trace = flags.output === undefined ? null : new TraceFile(flags.output, cpus);
   try {
     const machine = new Machine({ cpus, frames, sink: trace?.sink });
@@ -121,7 +125,7 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
       nodes: workload.nodes ?? 1,
     });
     const phases = setUpWorkload(k, workload, choice);
-    const costs = { ...KERNEL_COSTS, ...backend.costs };
+    const costs = { ...KERNEL_COSTS, ...backend.costs, ...profile?.costs };
     const failures = parseFailures(flags.fail ?? []);
     const seed = parseCount('--seed', flags.seed, Number.MAX_SAFE_INTEGER);
     const { timeNs, ops, interrupts } = withoutStack(() =>
@@ -143,6 +147,8 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
       kernel: k.release,
       backend: backend.id,
       editions: k.editions,
+      costProfile:
+        profile === null ? null : { file: profile.file, entries: Object.keys(profile.costs) },
       simulated: { timeNs, ops, interrupts },
       phases: counts.map(phaseView),
       total: phaseView({ ...counts.reduce(sum), name: 'all' }),

@@ -247,11 +247,7 @@ const callFlushTlbFunc = (k: Kernel): CallFunction<FlushTlbInfo> => ({
  *
  * @kernel arch/x86/mm/tlb.c native_flush_tlb_multi
  */
-export function* nativeFlushTlbMulti(
-  k: Kernel,
-  cpumask: CpuMaskPtr,
-  info: FlushTlbInfo,
-): Kthread {
+export function* nativeFlushTlbMulti(k: Kernel, cpumask: CpuMaskPtr, info: FlushTlbInfo): Kthread {
   k.stats.vmstat.nr_tlb_remote_flush++;
   // Also when nobody turns out to need an interrupt.
   const all = info.end === TLB_FLUSH_ALL;

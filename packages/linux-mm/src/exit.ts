@@ -43,7 +43,7 @@ export function* doExit(k: Kernel): Kthread<never> {
  *
  * @kernel kernel/exit.c exit_mm
  */
-function* exitMm(k: Kernel): Kthread {
+export function* exitMm(k: Kernel): Kthread {
   const task = currentTask(k);
   const { mm } = task;
   if (mm === null) return;

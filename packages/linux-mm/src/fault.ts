@@ -215,7 +215,7 @@ function* allocZeroed(k: Kernel, purpose: string): Kthread<Page | null> {
 }
 
 /** @kernel mm/memory.c do_anonymous_page */
-function* doAnonymousPage(k: Kernel, vmf: VmFault): Kthread<FaultResult> {
+function* doAnonymousPage(k: MmKernel, vmf: VmFault): Kthread<FaultResult> {
   const { vma, address, pte, write } = vmf;
   const page = write ? yield* call(allocZeroed(k, 'do_anonymous_page')) : null;
   if (write && page === null) return 'oom';
@@ -223,6 +223,7 @@ function* doAnonymousPage(k: Kernel, vmf: VmFault): Kthread<FaultResult> {
   const free = lock !== null && (yield* readWord(pte)) === 0;
   if (free && page !== null) {
     yield* call(addRmap(page, vma.mm, address));
+    yield* call(k.fn.folioAddLru(k, page));
     yield* writeWord(pte, makePte(page.pfn, flagsFor(vma, true)));
   } else if (free) yield* writeWord(pte, makePte(ZERO_PFN, flagsFor(vma, false)));
   if (lock !== null) yield* spinUnlock(lock);
@@ -243,7 +244,7 @@ export function* doWpPage(k: MmKernel, vmf: VmFault, lock: SpinLock): Kthread<Fa
   const old = ptePfn(entry) === ZERO_PFN ? null : pageOf(k, ptePfn(entry));
   // wp_page_shared(): sharing is what it is for.
   const { shared } = vmf.vma.flags;
-  if (old !== null && (shared || (yield* call(isReusable(old))))) {
+  if (old !== null && (shared || (yield* call(isReusable(k, old))))) {
     if (!shared) old.anonExclusive = true;
     // wp_page_reuse(): a stale read-only translation elsewhere only costs a fault.
     yield* updateWord(vmf.pte, (now) => setFlag(setFlag(now, Pte.write), Pte.dirty));
@@ -259,13 +260,18 @@ export function* doWpPage(k: MmKernel, vmf: VmFault, lock: SpinLock): Kthread<Fa
 }
 
 /** PageAnonExclusive, or wp_can_reuse_anon_folio, which does not ask a part of a huge page. */
-function* isReusable({ anonExclusive, order, refcount }: Page): Kthread<boolean> {
-  return anonExclusive || (order === 0 && (yield* readOnce(refcount)) === 1);
+function* isReusable(k: MmKernel, page: Page): Kthread<boolean> {
+  const { anonExclusive, order, refcount } = page;
+  if (anonExclusive) return true;
+  if (order > 0) return false;
+  // It may be in a batch, perhaps of this CPU.
+  yield* call(k.fn.lruAddDrain(k));
+  return (yield* readOnce(refcount)) === 1;
 }
 
 /** @kernel mm/memory.c wp_page_copy */
 function* wpPageCopy(
-  k: Kernel,
+  k: MmKernel,
   vmf: VmFault,
   seen: number,
   old: Page | null,
@@ -282,6 +288,7 @@ function* wpPageCopy(
     // page after another has written to the new one.
     yield* call(ptepClearFlush(k, vma.mm, address, pte));
     yield* call(addRmap(page, vma.mm, address));
+    yield* call(k.fn.folioAddLru(k, page));
     yield* writeWord(pte, makePte(page.pfn, flagsFor(vma, true)));
     if (old !== null) yield* call(removeRmap(old, vma.mm, address));
   }

@@ -61,7 +61,11 @@ export function* doMadvise(
     yield* upWrite(mm.mmapLock);
     return mapped ? 0 : Errno.ENOMEM;
   }
-  if (behavior === Madvise.COLLAPSE) return yield* call(collapseAll(k, mm, start, end));
+  if (behavior === Madvise.COLLAPSE) {
+    yield* call(k.fn.lruAddDrainAll(k));
+    return yield* call(collapseAll(k, mm, start, end));
+  }
+  yield* call(k.fn.lruAddDrain(k));
   yield* downRead(mm.mmapLock);
   if (!maySplit(mm, start, end)) {
     yield* upRead(mm.mmapLock);

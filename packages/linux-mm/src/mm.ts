@@ -7,6 +7,7 @@ import type {
   Kthread,
   MmStruct,
   MmuGather,
+  Page,
   SpinLock,
   VmArea,
 } from '@shootdown/mmu-gather';
@@ -20,6 +21,11 @@ export interface MmFunctions {
   collapseHugePage(k: MmKernel, mm: MmStruct, addr: number): Kthread<CollapseResult>;
   gupFastPgdRange(k: MmKernel, range: GupRange): Kthread<number>;
   perfGetPageSize(k: MmKernel, addr: number): Kthread<number>;
+  /** A fresh page goes on an LRU list, by a batch of this CPU or at once. */
+  folioAddLru(k: Kernel, page: Page): Kthread;
+  /** The batch of this CPU goes on the lists; those of all. */
+  lruAddDrain(k: Kernel): Kthread;
+  lruAddDrainAll(k: Kernel): Kthread;
 }
 
 /** A kernel that linux-mm's functions run in. */

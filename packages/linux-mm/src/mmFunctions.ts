@@ -3,6 +3,7 @@ import { type CoreFunctions, coreFunctions } from '@shootdown/mmu-gather';
 import { doWpPage } from './fault.ts';
 import { gupFastPgdRange } from './gup.ts';
 import { collapseHugePage } from './khugepaged.ts';
+import { noLruCaches } from './lru.ts';
 import type { MmFunctions } from './mm.ts';
 import { changeProtection } from './mprotect.ts';
 import { perfGetPageSize } from './perf.ts';
@@ -15,4 +16,5 @@ export const mmFunctions: CoreFunctions & MmFunctions = {
   collapseHugePage,
   gupFastPgdRange,
   perfGetPageSize,
+  ...noLruCaches,
 };

@@ -28,6 +28,7 @@ export type UsageCode =
   | 'ERR_ADDRESS'
   | 'ERR_BACKEND'
   | 'ERR_BUDGET'
+  | 'ERR_CLOCK'
   | 'ERR_COROUTINE'
   | 'ERR_COST'
   | 'ERR_CPU_LIST'
@@ -43,8 +44,10 @@ export type UsageCode =
   | 'ERR_MEMORY'
   | 'ERR_NONDETERMINISM'
   | 'ERR_OPTION'
+  | 'ERR_PROFILE'
   | 'ERR_STUCK'
   | 'ERR_TIME'
+  | 'ERR_VALIDATE'
   | 'ERR_WORKLOAD';
 
 /**

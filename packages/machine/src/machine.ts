@@ -1,7 +1,7 @@
 /**
  * The machine: CPUs, memory, and what can happen next. A driver asks which transitions are enabled,
  * what each would touch, and has one executed; nothing here decides which. The clock of sim, the
- * explorer of check and the trace matcher of whatif are such drivers.
+ * explorer of check and the trace driver of validate are such drivers.
  */
 import { drain, touchDrain, touchDrained } from './access.ts';
 import { Audit } from './audit.ts';
@@ -44,10 +44,7 @@ export interface MachineOptions {
   readonly frames?: number | undefined;
   /** Levels of a page table. Default 4. */
   readonly levels?: 4 | 5 | undefined;
-  /**
-   * `finite`: translation caches as hardware has them, for a clock. `mayCached`: everything that
-   * hardware might hold, for exploration. Default `finite`.
-   */
+  /** `finite` (default): caches as hardware has them; `mayCached`: all that it might hold. */
   readonly tlb?: 'finite' | 'mayCached' | undefined;
   /** How much a finite TLB holds. */
   readonly tlbSizes?: Partial<TlbSizes> | undefined;

@@ -23,3 +23,24 @@ export {
 export { runBlocks } from './run/document.ts';
 export { runSchema } from './run/schema.ts';
 export type { FlushView, IpiView, PhaseView, RunView } from './run/view.ts';
+export { calibrateBlocks } from './calibrate/document.ts';
+export { calibrateSchema } from './calibrate/schema.ts';
+export {
+  type CalibrateContext,
+  type CalibrateView,
+  calibrateView,
+  type CostProfile,
+  costProfile,
+  type EntryView,
+  type IntervalView,
+  type LengthsView,
+} from './calibrate/view.ts';
+export { predictBlocks } from './predict/document.ts';
+export { predictSchema } from './predict/schema.ts';
+export {
+  type PredictContext,
+  type PredictedDifferenceView,
+  type PredictedKindView,
+  predictView,
+  type PredictView,
+} from './predict/view.ts';

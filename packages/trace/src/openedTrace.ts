@@ -51,6 +51,12 @@ export interface LostEvents {
 export interface TraceStatus {
   readonly records: number;
   readonly lost: LostEvents;
+  /**
+   * How many places were met where events of a CPU are missing between two records; null is a CPU
+   * that the trace does not name. A batch ends where one is met: what has come here since the batch
+   * before lies behind this batch's records of that CPU, and before its next.
+   */
+  readonly gaps: ReadonlyMap<CpuId | null, number>;
   /** The first 20 problems that were read over; only with `keepGoing`. */
   readonly problems: readonly TraceFormatError[];
   readonly problemCount: number;
@@ -68,7 +74,7 @@ export interface OpenedTrace {
   readonly header: TraceHeader;
   /**
    * The records, in the order of time as the recorder would print them. Once only. A batch belongs
-   * to the receiver; an `other` payload keeps the block it came from alive.
+   * to the receiver, and may be empty; an `other` payload keeps the block it came from alive.
    *
    * @throws TraceFormatError at the first thing that cannot be read, unless `keepGoing`.
    */

@@ -54,11 +54,15 @@ export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Bas
     if (!known.lazy) return no(MISSING.cpu);
     return known.gens[state.loadedMmAsid] === true ? YES : no(missingGeneration(on, loaded));
   }
+  // Without PCIDs every write of CR3 flushes.
+  if (!on.model.pcid) return YES;
   const { ctxId } = contextOf(entry.mm);
   const asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
   // A miss is certain if the mm was never here before, or nothing is left of before.
-  if (asid === -1)
-    return entry.born || known.slots.every((slot) => slot !== Known.no) ? YES : no(MISSING.asids);
+  if (asid === -1) {
+    const miss = entry.born || known.slots.every((slot) => slot !== Known.no);
+    return miss && !known.afloat.has(ctxId) ? YES : no(MISSING.asids);
+  }
   return known.gens[asid] === true ? YES : no(missingGeneration(on, entry.mm));
 }
 

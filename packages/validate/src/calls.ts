@@ -117,31 +117,51 @@ export const passSending = (
   dropped: (head) => drop(on, record, head),
 });
 
+/** Judges one answer of should_flush_tlb(). */
+function judgeShould(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  cpu: number,
+  ret: boolean,
+): void {
+  const { flush } = on.at(record);
+  if (flush === null) return;
+  const basis = basisOfShould(on, cpu, flush.entry);
+  const { how, head } = on.find(line, {
+    is: (other) => other.kind === 'should_flush' && other.cpu === cpu,
+    fits: (other) => other.kind === 'should_flush' && other.answer === ret,
+    extra: (other) =>
+      (other.kind === 'should_flush' && other.cpu < cpu) ||
+      (other.kind === 'csd_queue_cpu' && other.target < cpu) ||
+      other.kind === 'ipi_send',
+    dropped: (other) => drop(on, record, other),
+  });
+  const views = {
+    ours: () => (head?.kind === 'should_flush' ? String(head.answer) : 'not asked'),
+    recorded: () => String(ret),
+  };
+  on.decide('should_flush', how, basis, views, () => describe(on, cpu));
+  if (head === null) return;
+  if (how === null) on.judge.resync('should_flush_tlb');
+  line.accept(ret);
+}
+
 /** Calls and their interrupts. */
 export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
   should_flush(on, line, record, payload) {
-    const { flush } = on.at(record);
     const cpu = number(payload, 'cpu');
-    const ret = number(payload, 'ret') === 1;
-    if (flush === null || cpu === null) return;
-    const basis = basisOfShould(on, cpu, flush.entry);
-    const { how, head } = on.find(line, {
-      is: (other) => other.kind === 'should_flush' && other.cpu === cpu,
-      fits: (other) => other.kind === 'should_flush' && other.answer === ret,
-      extra: (other) =>
-        (other.kind === 'should_flush' && other.cpu < cpu) ||
-        (other.kind === 'csd_queue_cpu' && other.target < cpu) ||
-        other.kind === 'ipi_send',
-      dropped: (other) => drop(on, record, other),
-    });
-    const views = {
-      ours: () => (head?.kind === 'should_flush' ? String(head.answer) : 'not asked'),
-      recorded: () => String(ret),
-    };
-    on.decide('should_flush', how, basis, views, () => describe(on, cpu));
-    if (head === null) return;
-    if (how === null) on.judge.resync('should_flush_tlb');
-    line.accept(ret);
+    if (cpu !== null) judgeShould(on, line, record, cpu, number(payload, 'ret') === 1);
+  },
+
+  // A return probe that cannot see the arguments has a probe at the entry beside it.
+  should_flush_q(on, _line, record, payload) {
+    on.at(record).asked = number(payload, 'cpu');
+  },
+
+  should_flush_a(on, line, record, payload) {
+    const { asked } = on.at(record);
+    if (asked !== null) judgeShould(on, line, record, asked, number(payload, 'ret') === 1);
   },
 
   smp_many(on, line, record, payload) {

@@ -38,6 +38,14 @@ export interface Score {
   readonly undecidable: Map<string, number>;
 }
 
+/** How many decisions that are. */
+export const totalOf = (of: Score): number =>
+  of.equal + of.different + of.learned + of.learnedDifferent + undecidableOf(of);
+
+/** How many could not be decided. */
+export const undecidableOf = ({ undecidable }: Score): number =>
+  Array.from(undecidable.values()).reduce((sum, count) => sum + count, 0);
+
 /** Scores by kind. */
 export type Scores = Readonly<Record<DecisionKind, Score>>;
 

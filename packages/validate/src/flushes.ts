@@ -12,24 +12,43 @@ import {
   judgeSend,
   sizeOf,
 } from './funcs.ts';
-import { newFlush } from './going.ts';
+import { type FlushInFlight, newFlush } from './going.ts';
 import type { Handler } from './handler.ts';
+import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import { maskOf } from './masks.ts';
 import { field, mask, number } from './payload.ts';
 import { judgeGenerationRead, judgeMaskRead, raiseBatched } from './probeReads.ts';
 import { handleTaskSwitchFlush } from './switches.ts';
 
-/** A flush of all CPUs begins. */
-function broadcast(on: Lockstepper, record: RecordedRecord): void {
+/** The flush that was going on on the record's CPU is over, and another begins. */
+function beginFlush(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  flush: FlushInFlight,
+): void {
   endFlush(on, record);
-  on.at(record).flush = newFlush('broadcast', null, true, on.model.seq);
+  line.head();
+  if (line.busy && !line.ended) on.judge.resync('a task was taken off its flush');
+  // Where calls are not recorded nobody sees them end: whoever calls again has waited for it.
+  if (!on.model.recorded.has('csd_queue_cpu')) takeCalls(on, record.cpu);
+  on.at(record).flush = flush;
 }
 
-function unlockAll(on: Lockstepper, from: number): void {
+const broadcast = (on: Lockstepper): FlushInFlight =>
+  newFlush('broadcast', null, true, on.model.seq);
+
+/** All calls of CPU `from` have been taken and run. */
+function takeCalls(on: Lockstepper, from: number): void {
   const { k, machine } = on.model;
-  for (const { id } of machine.cpus)
-    if (id !== from) k.calls.csd(machine.cpu(from).id, id).lock.value = false;
+  for (const { id } of machine.cpus) {
+    if (id === from) continue;
+    const csd = k.calls.csd(machine.cpu(from).id, id);
+    if (!csd.lock.value) continue;
+    csd.lock.value = false;
+    k.calls.queue(id).value = null;
+  }
 }
 
 /** Flushes. */
@@ -44,7 +63,7 @@ export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
     let entry = on.model.find(at);
     // A generation never goes back: another mm is there now.
     if (entry === null || (before !== null && before < entry.offset))
-      entry = on.model.newMmAt(at, exec || before === 0);
+      entry = on.model.newMmAt(at, on.bears && (exec || before === 0));
     const info = {
       mm: entry.mm,
       start: number(payload, 'start') ?? 0,
@@ -52,12 +71,9 @@ export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
       strideShift: number(payload, 'stride') ?? 12,
       freedTables: number(payload, 'freed') === 1,
     };
-    endFlush(on, record);
-    line.head();
-    if (line.busy && !line.ended) on.judge.resync('a task was taken off its flush');
     const { k, seq } = on.model;
+    beginFlush(on, line, record, newFlush('mm', entry, info.freedTables, seq));
     line.begin('flush_tlb_mm_range', 'task', true, () => k.backend.flushTlbMmRange(k, info));
-    on.at(record).flush = newFlush('mm', entry, info.freedTables, seq);
     if (before !== null) judgeGenerationRead(on, line, entry, before);
     const recorded = mask(payload, 'mask');
     if (recorded !== null) judgeMaskRead(on, line, entry, recorded);
@@ -123,7 +139,7 @@ export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
 
   flush_tlb_mm_range_ret(on, line, record) {
     closeFunc(on, line, record);
-    if (on.at(record).flush !== null && line.head() === null) unlockAll(on, record.cpu);
+    if (on.at(record).flush !== null && line.head() === null) takeCalls(on, record.cpu);
     const { head } = on.find(line, {
       is: ({ kind }) => kind === 'flush_tlb_mm_range_ret',
       fits: () => true,
@@ -138,26 +154,25 @@ export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
     const { k, machine, seq } = on.model;
     raiseBatched(on, line, record.task?.pid ?? -1, cpus);
     const batch = { cpumask: maskOf(machine.count, cpus), unmappedPages: true };
-    endFlush(on, record);
-    on.at(record).flush = newFlush('batch', null, false, seq);
+    beginFlush(on, line, record, newFlush('batch', null, false, seq));
     line.begin('arch_tlbbatch_flush', 'task', true, () => k.backend.batchFlush(k, batch));
   },
 
   table_sync(on, line, record) {
     const { k } = on.model;
-    broadcast(on, record);
+    beginFlush(on, line, record, broadcast(on));
     line.begin('tlb_remove_table_sync_one', 'task', true, () => k.fn.tlbRemoveTableSyncOne(k));
   },
 
   flush_all(on, line, record) {
     const { k } = on.model;
-    broadcast(on, record);
+    beginFlush(on, line, record, broadcast(on));
     line.begin('flush_tlb_all', 'task', true, () => k.backend.flushTlbAll(k));
   },
 
   flush_kernel(on, line, record, payload) {
     const { k } = on.model;
-    broadcast(on, record);
+    beginFlush(on, line, record, broadcast(on));
     const start = number(payload, 'start') ?? 0;
     line.begin('flush_tlb_kernel_range', 'task', true, () =>
       k.backend.flushTlbKernelRange(k, start, endOf(payload)),

@@ -1,5 +1,6 @@
 /** flush_tlb_func(): what each CPU does that was asked to flush, the initiator included. */
 import { contextOf, type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
+import type { CpuId } from '@shootdown/machine';
 import { TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
 import { basisOfFunc, basisOfMask, describe } from './bases.ts';
@@ -95,7 +96,7 @@ export function closeFunc(on: Lockstepper, line: Line, record: RecordedRecord): 
   const going = on.at(record);
   const { func } = going;
   going.func = null;
-  if (func === null || !on.seen.has('tlb_flush')) return;
+  if (func === null || !on.model.recorded.has('tlb_flush')) return;
   const shown = line.head();
   const how =
     shown?.kind === 'tlb_flush' ? line.explain((head) => head?.kind !== 'tlb_flush') : 'first';
@@ -130,7 +131,8 @@ export const handleFunc: Handler = (on, line, record, payload) => {
   if (going.stranger) {
     going.stranger = false;
     line.begin('flush_tlb_func', 'interrupt', false, () => x86(k).fn.flushTlbFunc(k, recorded));
-  }
+  } else if (recorded.initiatingCpu !== record.cpu && !on.model.recorded.has('csd_function_entry'))
+    beginCalled(on, line, recorded.initiatingCpu, recorded);
   const { flush } = going;
   const { how, head } = on.find(line, {
     is: ({ kind }) => kind === 'flush_tlb_func',
@@ -156,6 +158,20 @@ export const handleFunc: Handler = (on, line, record, payload) => {
   going.func = { info: { ...recorded, newTlbGen }, ...basisOfFunc(on, record.cpu, entry) };
   line.accept({ start, end, newTlbGen });
 };
+
+/** Where calls are not recorded: what `from` has called this CPU for runs now. */
+function beginCalled(on: Lockstepper, line: Line, from: CpuId, recorded: FlushTlbInfo): void {
+  const { k, lines } = on.model;
+  // What the caller shows of its calls is not recorded either: it goes on by itself.
+  lines[from]?.head();
+  const { run, info, lock } = k.calls.csd(from, line.cpu.id);
+  lock.value = false;
+  k.calls.queue(line.cpu.id).value = null;
+  const queued = run !== null && run.name === 'flush_tlb_func' && on.going[from]?.flush !== null;
+  line.begin('flush_tlb_func', 'interrupt', false, () =>
+    queued ? run.run(info as never) : x86(k).fn.flushTlbFunc(k, recorded),
+  );
+}
 
 /** tlb_flush of reason 1, 2 or 3: what flush_tlb_func() has done. */
 export function handleFlushed(

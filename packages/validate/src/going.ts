@@ -52,6 +52,8 @@ export interface Going {
   /** Whose task the scheduler has switched to, -1 if that was not seen; and by which record. */
   nextPid: number;
   switchedAt: number;
+  /** Of which CPU should_flush_tlb() was asked, where the answer does not say. */
+  asked: number | null;
   /** A call runs that was queued before the recording. */
   stranger: boolean;
 }
@@ -63,6 +65,7 @@ export const nothingGoing = (): Going => ({
   switching: null,
   nextPid: -1,
   switchedAt: -1,
+  asked: null,
   stranger: false,
 });
 

@@ -1,11 +1,11 @@
 /** What each kind of record means, by the event's name; of what is not here nothing is asked. */
 import { FLUSH_HANDLERS } from './flushes.ts';
+import type { Depth } from './fields.ts';
 import type { Handler } from './handler.ts';
 import { handleCr3, handleSwitch } from './switches.ts';
 import { TASK_HANDLERS } from './tasks.ts';
 
-/** All handlers. */
-export const HANDLERS: ReadonlyMap<string, Handler> = new Map(
+const PROBES: ReadonlyMap<string, Handler> = new Map(
   Object.entries({
     ...FLUSH_HANDLERS,
     ...TASK_HANDLERS,
@@ -14,3 +14,6 @@ export const HANDLERS: ReadonlyMap<string, Handler> = new Map(
     cr3_b: handleCr3,
   }),
 );
+
+/** The handlers of a recording of this depth. */
+export const handlersOf = (_depth: Depth): ReadonlyMap<string, Handler> => PROBES;

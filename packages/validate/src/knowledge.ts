@@ -27,6 +27,11 @@ export interface CpuKnowledge {
   /** ctxs[].tlb_gen, in relation to the mm's. */
   readonly gens: boolean[];
   nextAsid: Level;
+  /**
+   * mms (by the model's context id) that an ASID holds, but who knows which: and how many ASIDs have
+   * to be taken until it is certainly gone.
+   */
+  readonly afloat: Map<number, number>;
 }
 
 /** A CPU of which nothing is known. */
@@ -36,8 +41,9 @@ export const unknownCpu = (asids: number): CpuKnowledge => ({
   slots: Array.from({ length: asids }, () => Known.no),
   gens: Array.from({ length: asids }, () => false),
   nextAsid: Known.no,
+  afloat: new Map(),
 });
 
 /** The less certain of two. */
 export const least = (...levels: readonly Level[]): Level =>
-  levels.reduce((least, level) => (level < least ? level : least), Known.yes);
+  levels.reduce((sofar, level) => (level < sofar ? level : sofar), Known.yes);

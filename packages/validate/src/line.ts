@@ -19,7 +19,7 @@ import {
 import type { Kernel } from '@shootdown/mmu-gather';
 import type { RecordedEvent } from '@shootdown/trace';
 import type { Change, Histories } from './history.ts';
-import { type Sighting, sightingOf } from './observe.ts';
+import { ownAnswer, type Sighting, sightingOf } from './observe.ts';
 import { next } from './orders.ts';
 import { newPrivate, type Private, restore, save } from './privateState.ts';
 
@@ -53,6 +53,8 @@ export interface Lockstep {
   readonly lines: readonly Line[];
   /** The number of the record that is being looked at. */
   seq: number;
+  /** Kinds of events that the recording has: nothing else will be shown. */
+  readonly recorded: ReadonlySet<string>;
 }
 
 /** More orders than this of one window are not tried. */
@@ -65,7 +67,7 @@ export class Line {
   last = -1;
   before = -1;
   /** What is to be looked at again at its next record. */
-  then: (() => void) | null = null;
+  onNext: (() => void) | null = null;
   readonly #all: Lockstep;
   readonly #activities: Activity[] = [];
   #unsettled: Change[] = [];
@@ -104,7 +106,8 @@ export class Line {
     irqsOn: boolean,
     start: () => Coroutine<unknown>,
   ): void {
-    while (this.#top !== undefined && (level === 'task' || this.ended)) this.abandon();
+    if (level === 'task') this.abandonAll();
+    while (this.ended) this.abandon();
     const below = this.#top;
     if (below !== undefined) below.op = this.cpu.op;
     const activity: Activity = {
@@ -130,6 +133,12 @@ export class Line {
   /** Lets go of the innermost activity, wherever it stands. */
   abandon(): void {
     if (this.#activities.pop() !== undefined) this.#resumeBelow();
+  }
+
+  /** Lets go of all of them. */
+  abandonAll(): void {
+    while (this.busy) this.abandon();
+    this.onNext = null;
   }
 
   /** What it has to show next; null: it has ended, or waits for another CPU. */
@@ -176,12 +185,15 @@ export class Line {
     const top = this.#top;
     assert(top !== undefined, 'who shows something runs');
     if (top.shown.length > 0) top.shown.shift();
-    else {
-      top.log.push(answer);
-      this.#all.machine.answer(this.cpu, answer);
-    }
+    else this.#answer(top, answer);
     if (top.shown.length === 0) this.#mark(top);
     this.#run();
+  }
+
+  /** What it shows was not recorded: it goes on, from a probe with what it has decided itself. */
+  pass(): void {
+    const head = this.head();
+    this.accept(head !== null && head === sightingOf(this.cpu.op) ? ownAnswer(head) : undefined);
   }
 
   /** Reads a cell as a probe of this CPU would: every value it may have held. */
@@ -224,12 +236,24 @@ export class Line {
   /** Runs until there is something to show, something to wait for, or nothing left. */
   #run(): void {
     const { cpu } = this;
-    const { machine } = this.#all;
+    const { machine, recorded } = this.#all;
     for (;;) {
       const top = this.#top;
-      if (top === undefined || top.shown.length > 0) return;
+      if (top === undefined) return;
+      const [shown] = top.shown;
+      if (shown !== undefined) {
+        if (recorded.has(shown.kind)) return;
+        top.shown.shift();
+        continue;
+      }
       const { op } = cpu;
       if (op === null) return;
+      const sighting = sightingOf(op);
+      if (sighting !== null) {
+        if (recorded.has(sighting.kind)) return;
+        this.#answer(top, ownAnswer(sighting));
+        continue;
+      }
       if (!op.kind.ready(machine, cpu, op)) return;
       if (this.#choices === null && this.#waits(op)) {
         top.held = op.cell;
@@ -237,6 +261,11 @@ export class Line {
       }
       this.#step(top, op);
     }
+  }
+
+  #answer(top: Activity, answer: unknown): void {
+    top.log.push(answer);
+    this.#all.machine.answer(this.cpu, answer);
   }
 
   #resumeBelow(): void {
@@ -273,8 +302,7 @@ export class Line {
     machine.current = cpu;
     const result = this.#execute(op);
     machine.current = null;
-    top.log.push(result);
-    machine.answer(cpu, result);
+    this.#answer(top, result);
   }
 
   #execute(op: Op): unknown {
@@ -373,7 +401,7 @@ export class Line {
     for (const change of activity.undo.toReversed()) {
       const { cell, bit, old } = change;
       change.undone = true;
-      if (bit === -1) (cell as Cell).value = old;
+      if (bit === -1) cell.value = old;
       else if (old === true) (cell.value as CpuMask).set(bit);
       else (cell.value as CpuMask).clear(bit);
     }

@@ -9,8 +9,10 @@ import type { RecordedRecord } from '@shootdown/trace';
 import type { Basis } from './bases.ts';
 import { type Going, nothingGoing } from './going.ts';
 import { Judge } from './judge.ts';
+import { Known } from './knowledge.ts';
 import type { Head, Line } from './line.ts';
 import { Model, type ModelOptions } from './model.ts';
+import { doubt } from './probeReads.ts';
 
 /** How a record is to be found among what a line shows. */
 export interface Wanted {
@@ -40,8 +42,6 @@ export class Lockstepper {
   readonly model: Model;
   readonly judge: Judge = new Judge();
   readonly going: readonly Going[];
-  /** Kinds of events seen so far: what was never seen may not have been recorded. */
-  readonly seen: Set<string> = new Set();
   /** Tasks that were forked in the recording and have no mm of their own yet. */
   readonly forked: Set<number> = new Set();
   /** Tasks in execve(). */
@@ -56,6 +56,8 @@ export class Lockstepper {
   readonly calls: Map<string, Csd> = new Map();
   /** The lowest context id that is known to be of the recording's time. */
   firstBorn: number = Infinity;
+  /** What is not known to be older was made during the recording. */
+  bears = true;
   readonly #strangers = new Map<string, Csd>();
 
   constructor(options: ModelOptions) {
@@ -66,6 +68,29 @@ export class Lockstepper {
   /** What is going on on the record's CPU. */
   at(record: RecordedRecord): Going {
     return this.going[record.cpu] as Going;
+  }
+
+  /** Events of `cpu`, or of nobody knows which, are missing: nothing that they may have changed is known. */
+  forget(cpu: number | null): void {
+    const { lines, known, queues, mms } = this.model;
+    for (const { cpu: of } of lines) {
+      if (cpu !== null && of.id !== cpu) continue;
+      lines[of.id]?.abandonAll();
+      Object.assign(this.going[of.id] ?? {}, nothingGoing());
+      const { slots, gens, afloat } = this.model.cpu(of.id).known;
+      slots.fill(Known.no);
+      gens.fill(false);
+      afloat.clear();
+      Object.assign(known[of.id] ?? {}, { loaded: false, lazy: false, nextAsid: Known.no });
+      queues[of.id]?.forget();
+    }
+    for (const entry of mms) {
+      entry.mask = Known.no;
+      entry.generation = Known.no;
+      entry.born = false;
+      doubt(this, entry);
+    }
+    this.judge.resync('events are missing');
   }
 
   /** A call of something that is not modelled, for the queue of `to`. */
@@ -85,10 +110,6 @@ export class Lockstepper {
   find(line: Line, wanted: Wanted): Found {
     for (let tries = 0; tries < HEADS; tries++) {
       const head = line.head();
-      if (head !== null && !this.seen.has(head.kind)) {
-        line.accept(ownAnswer(head));
-        continue;
-      }
       if (head !== null && wanted.is(head) && wanted.fits(head)) return { how: 'first', head };
       const how = line.explain((other) => other !== null && wanted.is(other) && wanted.fits(other));
       if (how !== null) return { how, head: line.head() };
@@ -97,7 +118,7 @@ export class Lockstepper {
       if (same !== null) return { how: null, head: left };
       if (left === null || wanted.extra?.(left) !== true) return { how: null, head: null };
       wanted.dropped?.(left);
-      line.accept(ownAnswer(left));
+      line.pass();
     }
     return { how: null, head: null };
   }
@@ -113,7 +134,3 @@ export class Lockstepper {
     this.judge.decide({ kind, how, ...basis, ...views, because });
   }
 }
-
-/** What a probe gives that was not recorded: what the code itself has decided. */
-export const ownAnswer = (head: Head): unknown =>
-  head.kind === 'should_flush' ? head.answer : undefined;

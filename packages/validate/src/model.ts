@@ -33,7 +33,7 @@ export interface KnownMm {
   /** mm->context.ctx_id, once it was shown. */
   ctx: string | null;
   /** It was made during the recording, so nothing of it is from before. */
-  readonly born: boolean;
+  born: boolean;
   /** Its mm_cpumask. */
   mask: Level;
   /** Its generation, as recorded, is the model's plus this. */
@@ -58,6 +58,8 @@ export interface ModelOptions {
   readonly backend: TlbBackend;
   readonly kernel?: Release | undefined;
   readonly editions?: readonly Edition[] | undefined;
+  /** Kinds of events that the recording has. */
+  readonly recorded: Iterable<string>;
 }
 
 /** Frames for page tables that nobody walks here. */
@@ -71,13 +73,15 @@ export class Model implements Lockstep {
   readonly lines: readonly Line[];
   readonly known: readonly CpuKnowledge[];
   readonly queues: readonly Queue[];
+  readonly recorded: Set<string>;
   seq = 0;
   readonly #mms = new Map<string, KnownMm>();
   readonly #entries = new WeakMap<object, KnownMm>();
   /** Stands for whatever a CPU had loaded before the recording. */
   readonly #older: MmStruct;
 
-  constructor({ cpus, backend, kernel, editions }: ModelOptions) {
+  constructor({ cpus, backend, kernel, editions, recorded }: ModelOptions) {
+    this.recorded = new Set(recorded);
     const show = (cpu: number, event: RecordedEvent): void => this.lines[cpu]?.show(event);
     this.machine = new Machine({
       cpus,

@@ -32,6 +32,10 @@ const observe = <T = void>(sighting: Sighting): Op<T> => new Op<T>(OBSERVE, null
 export const sightingOf = (op: Op | null): Sighting | null =>
   op !== null && op.kind === OBSERVE ? (op.operand as Sighting) : null;
 
+/** What a probe gives that the recording does not show: what the code itself has decided. */
+export const ownAnswer = (sighting: Sighting): unknown =>
+  sighting.kind === 'should_flush' ? sighting.answer : undefined;
+
 const probed = (fn: X86Functions): X86Functions => ({
   *flushTlbMmRange(k, info) {
     yield* observe({ kind: 'flush_tlb_mm_range', mm: info.mm });

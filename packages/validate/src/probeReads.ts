@@ -16,7 +16,7 @@ function later(on: Lockstepper, line: Line, look: (late: boolean) => boolean): v
   if (look(false)) return;
   const { judge } = on;
   const { record, seq } = judge;
-  line.then = () => {
+  line.onNext = () => {
     const now = { record: judge.record, seq: judge.seq };
     Object.assign(judge, { record, seq });
     look(true);
@@ -90,7 +90,7 @@ function raised(on: Lockstepper, entry: KnownMm, by: number): void {
 }
 
 /** No CPU is known to be up to date with `entry`. */
-function doubt(on: Lockstepper, entry: KnownMm): void {
+export function doubt(on: Lockstepper, entry: KnownMm): void {
   const { ctxId } = contextOf(entry.mm);
   entry.doubted = true;
   for (const { cpu } of on.model.lines) {

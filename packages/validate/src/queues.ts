@@ -66,8 +66,9 @@ export class Queue {
     return at !== -1;
   }
 
-  /** How many calls wait. */
-  get length(): number {
-    return this.#waiting.length;
+  /** Nobody knows what waits here. */
+  forget(): void {
+    for (const call of this.#waiting) call.state = 'open';
+    this.#taking = -1;
   }
 }

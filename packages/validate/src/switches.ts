@@ -1,5 +1,5 @@
 /** What a CPU loads, and under which ASID. */
-import { contextOf, kernPcid, tlbstate } from '@shootdown/arch-x86';
+import { contextOf, kernPcid, TLB_NR_DYN_ASIDS, tlbstate } from '@shootdown/arch-x86';
 import type { MmStruct } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
 import { basisOfSwitch, MISSING } from './bases.ts';
@@ -23,16 +23,17 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
   }
   const going = on.at(record);
   const scheduled = going.switchedAt === on.model.lines[record.cpu]?.before;
-  const number = ctx === null ? Number.NaN : Number(ctx);
+  const ctxId = ctx === null ? Number.NaN : Number(ctx);
   // Out of schedule() only execve() loads another mm; a forked task's is its own; and context ids
   // count up.
   const born =
-    entry !== null ||
-    (!scheduled && (record.task?.pid ?? 0) !== 0) ||
-    (scheduled && on.forked.has(going.nextPid)) ||
-    number >= on.firstBorn;
+    on.bears &&
+    (entry !== null ||
+      (!scheduled && (record.task?.pid ?? 0) !== 0) ||
+      (scheduled && on.forked.has(going.nextPid)) ||
+      ctxId >= on.firstBorn);
   if (scheduled) on.forked.delete(going.nextPid);
-  if (born && number < on.firstBorn) on.firstBorn = number;
+  if (born && ctxId < on.firstBorn) on.firstBorn = ctxId;
   const made = on.model.newMmAt(at, born);
   made.ctx = ctx;
   return made;
@@ -191,7 +192,7 @@ export function closeSwitch(on: Lockstepper, line: Line, record: RecordedRecord)
   const going = on.at(record);
   const { switching } = going;
   going.switching = null;
-  if (switching === null || !on.seen.has('tlb_flush')) return;
+  if (switching === null || !on.model.recorded.has('tlb_flush')) return;
   const shows = line.head()?.kind === 'tlb_flush';
   const how = shows ? line.explain((head) => head?.kind !== 'tlb_flush') : 'first';
   if (!switching.trivial || how === null)
@@ -265,10 +266,17 @@ function learnSwitch(
     return;
   }
   // Which one it is nobody sees, but the turn is the same under any numbering.
-  if (!fresh) return;
+  if (!fresh) {
+    if (known.slots[asid] === Known.no) known.afloat.set(ctxId, TLB_NR_DYN_ASIDS);
+    return;
+  }
   known.slots[asid] = Known.yes;
   known.nextAsid = Known.yes;
+  known.afloat.delete(ctxId);
   // Where in the turn those of before stand is not known: any may have been the next.
+  for (const [other, left] of known.afloat)
+    if (left === 1) known.afloat.delete(other);
+    else known.afloat.set(other, left - 1);
   known.slots.forEach((slot, at) => {
     if (slot === Known.no) known.gens[at] = false;
   });

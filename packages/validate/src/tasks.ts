@@ -61,7 +61,8 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (event.kind !== 'sys_enter' || task === null) return;
     const { syscall, args, values } = event;
     if (syscall === 'execve' || syscall === 'execveat') on.inExec.add(task.pid);
-    if (MIGRATES.has(syscall) && !on.seen.has('mm_migrate_pages_start')) on.unmapping.add(task.pid);
+    if (MIGRATES.has(syscall) && !on.model.recorded.has('mm_migrate_pages_start'))
+      on.unmapping.add(task.pid);
     if (pagesOut(event)) on.unmapping.add(task.pid);
     if (OWN.has(syscall)) on.unmappingOwn.add(task.pid);
     const flags = values[args.indexOf('clone_flags')] ?? 0;

@@ -1,71 +1,272 @@
 /** A whole recording in lockstep with the model. */
-import type { Edition, Release, TlbBackend } from '@shootdown/mmu-gather';
+import {
+  DEFAULT_RELEASE,
+  type Edition,
+  type Release,
+  RELEASES,
+  rulesOf,
+  type TlbBackend,
+} from '@shootdown/mmu-gather';
 import type { OpenedTrace, RecordedRecord } from '@shootdown/trace';
+import { type Score, totalOf } from './decisions.ts';
+import type { Depth } from './fields.ts';
+import type { Handler } from './handler.ts';
+import { handlersOf } from './handlers.ts';
 import { Lockstepper } from './lockstep.ts';
-import { HANDLERS } from './handlers.ts';
+import type { ValidationResult } from './result.ts';
+import { type Finding, kindOf, refuse, type Survey, survey } from './survey.ts';
 import { closeSwitch } from './switches.ts';
 
-/** What to validate with. */
+/** Features of the CPUs, of which a backend is made. */
+export interface CpuFeatures {
+  readonly pcid: boolean;
+  readonly pti: boolean;
+}
+
+/** What to validate with. What is not said is found in the recording. */
 export interface ValidateOptions {
-  readonly backend: TlbBackend;
-  readonly cpus: number;
+  /** Makes the backend for CPUs with these features. */
+  readonly backend: (features: CpuFeatures) => TlbBackend;
+  /** Default: the release whose rules fit the recording's front best. */
   readonly kernel?: Release | undefined;
+  readonly cpus?: number | undefined;
+  readonly pcid?: boolean | undefined;
+  /** Default false. */
+  readonly pti?: boolean | undefined;
+  readonly depth?: Depth | undefined;
   readonly editions?: readonly Edition[] | undefined;
+}
+
+/** So many records are looked at before the model is built. */
+const FRONT = 1 << 15;
+
+/** Events that say that a CPU comes or goes. */
+const HOTPLUG = /^cpuhp_(?:enter|multi_enter)$/;
+
+/**
+ * Validates `trace`, which must not have been read before.
+ *
+ * @throws UsageError ERR_VALIDATE for a recording that cannot be judged, by what is missing;
+ * TraceFormatError what its reader throws.
+ */
+export async function validate(
+  trace: OpenedTrace,
+  options: ValidateOptions,
+): Promise<ValidationResult> {
+  const source = trace.batches()[Symbol.asyncIterator]();
+  try {
+    return await drive(trace, source, options);
+  } finally {
+    await source.return?.();
+  }
+}
+
+async function drive(
+  trace: OpenedTrace,
+  source: AsyncIterator<readonly RecordedRecord[]>,
+  options: ValidateOptions,
+): Promise<ValidationResult> {
+  const front: (readonly RecordedRecord[])[] = [];
+  const gaps: (readonly number[])[] = [];
+  let records = 0;
+  const known = new Map<number, number>();
+  while (records < FRONT) {
+    const next = await source.next();
+    if (next.done === true) break;
+    front.push(next.value);
+    gaps.push(newGaps(trace, known));
+    records += next.value.length;
+  }
+  if (records === 0) throw refuse(trace.name, 'it has no events');
+  const found = survey(trace, front.flat(), options);
+  const kernel = kernelOf(trace, front.flat(), found, options);
+  const validation = new Validation(found, { ...options, kernel: kernel.value });
+  front.forEach((batch, at) => {
+    for (const record of batch) validation.record(record);
+    validation.gap(gaps[at] ?? []);
+  });
+  for (let next = await source.next(); next.done !== true; next = await source.next()) {
+    for (const record of next.value) validation.record(record);
+    validation.gap(newGaps(trace, known));
+  }
+  return validation.result(trace, kernel);
+}
+
+/** CPUs of which events are missing behind the batch that was just read; -1: of some CPU. */
+function newGaps(trace: OpenedTrace, known: Map<number, number>): readonly number[] {
+  const { gaps } = trace.status();
+  const fresh: number[] = [];
+  for (const [cpu, count] of gaps) {
+    const key = cpu ?? -1;
+    if (count === known.get(key)) continue;
+    known.set(key, count);
+    fresh.push(key);
+  }
+  return fresh;
+}
+
+/** Which release's rules hold: as told, as the recording says, or as fits its front best. */
+function kernelOf(
+  trace: OpenedTrace,
+  front: readonly RecordedRecord[],
+  found: Survey,
+  options: ValidateOptions,
+): Finding<Release> {
+  if (options.kernel !== undefined) return { value: options.kernel, by: 'as told' };
+  const { kernel } = trace.header;
+  const series = kernel?.split('.').slice(0, 2).join('.');
+  const named = RELEASES.find((release) => release.split('.').slice(0, 2).join('.') === series);
+  if (named !== undefined) return { value: named, by: `the header, ${kernel ?? ''}` };
+  const some = front.slice(0, FRONT);
+  const tries = apart().map(({ releases }) => {
+    const [release] = releases;
+    const trial = new Validation(found, { ...options, kernel: release });
+    for (const record of some) trial.record(record);
+    return { releases, differences: trial.differences };
+  });
+  const least = Math.min(...tries.map(({ differences }) => differences));
+  const best = tries
+    .filter(({ differences }) => differences === least)
+    .flatMap(({ releases }) => releases);
+  const value =
+    best.find((release) => release === DEFAULT_RELEASE) ?? best.at(-1) ?? DEFAULT_RELEASE;
+  const others = best.filter((release) => release !== value);
+  const alike = others.length === 0 ? '' : `, as do those of ${others.join(', ')}`;
+  return {
+    value,
+    by: `its rules fit the first ${some.length} records best, with ${least} differences${alike}`,
+  };
+}
+
+/** Releases whose TLB code decides alike are one. */
+function apart(): readonly { readonly releases: readonly Release[] }[] {
+  const groups = new Map<string, Release[]>();
+  for (const release of RELEASES) {
+    const { cpumaskClearedLazily, trimsCpumask } = rulesOf(release);
+    const key = `${cpumaskClearedLazily} ${trimsCpumask}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [release]);
+    else group.push(release);
+  }
+  return Array.from(groups.values(), (releases) => ({ releases }));
 }
 
 /** Feeds records to a model and keeps the score. */
 export class Validation {
-  readonly on: Lockstepper;
+  readonly #on: Lockstepper;
+  readonly #found: Survey;
+  readonly #options: ValidateOptions;
+  readonly #handlers: ReadonlyMap<string, Handler>;
+  readonly #unseen: Set<number>;
+  #outside = 0;
 
-  constructor(options: ValidateOptions) {
-    this.on = new Lockstepper(options);
+  constructor(found: Survey, options: ValidateOptions) {
+    const { pcid, cpus, depth, recorded, wrapped, cpusSeen } = found;
+    this.#found = found;
+    this.#options = options;
+    this.#handlers = handlersOf(depth);
+    this.#on = new Lockstepper({
+      backend: options.backend({ pcid: pcid.value, pti: options.pti ?? false }),
+      cpus: cpus.value,
+      kernel: options.kernel,
+      editions: options.editions,
+      recorded,
+    });
+    this.#unseen = new Set(wrapped ? cpusSeen : []);
+    this.#on.bears = this.#unseen.size === 0;
   }
 
+  /** How many decisions were not as recorded, so far. */
+  get differences(): number {
+    return this.#on.judge.differenceCount;
+  }
+
+  /** @throws UsageError ERR_VALIDATE for a CPU that is taken away. */
   record(record: RecordedRecord): void {
-    const { on } = this;
-    const { event, cpu } = record;
+    const on = this.#on;
     const { model, judge } = on;
-    const line = model.lines[cpu];
-    if (line === undefined) return;
+    const line = model.lines[record.cpu];
+    if (line === undefined) {
+      this.#outside++;
+      return;
+    }
     const seq = ++model.seq;
     judge.record = record;
     judge.seq = seq;
-    if (line.then !== null) {
-      const look = line.then;
-      line.then = null;
+    if (line.onNext !== null) {
+      const look = line.onNext;
+      line.onNext = null;
       look();
     }
     line.settle(seq);
-    const name = event.kind === 'other' ? event.name : event.kind;
-    const going = on.going[cpu];
-    if (
-      going !== undefined &&
-      going.switching !== null &&
-      name !== 'cr3_a' &&
-      name !== 'cr3_b' &&
-      name !== 'tlb_flush'
-    )
+    if (!on.bears) this.#appeared(record.cpu);
+    const kind = kindOf(record);
+    if (on.going[record.cpu]?.switching !== null && !SWITCHING.has(kind))
       closeSwitch(on, line, record);
-    const handler = HANDLERS.get(name);
+    const handler = this.#handlers.get(kind);
     if (handler === undefined) {
-      if (name === 'tracing_mark_write') this.#mark(record);
+      if (kind === 'tracing_mark_write') this.#mark(record);
+      else if (HOTPLUG.test(kind)) throw hotplug(record);
       return;
     }
-    on.seen.add(name);
-    const payload = event.kind === 'other' ? event.payload.text() : '';
-    handler(on, line, record, payload);
+    model.recorded.add(kind);
+    const { event } = record;
+    handler(on, line, record, event.kind === 'other' ? event.payload.text() : '');
+  }
+
+  /** Events of these CPUs are missing here: what was known does not hold any more. */
+  gap(cpus: readonly number[]): void {
+    for (const cpu of cpus) this.#on.forget(cpu === -1 ? null : cpu);
+  }
+
+  /** What has come of it. */
+  result(trace: OpenedTrace, kernel: Finding<Release>): ValidationResult {
+    const { judge, model } = this.#on;
+    const status = trace.status();
+    return {
+      trace: trace.name,
+      records: status.records,
+      outside: this.#outside,
+      lost: status.lost.counted + status.lost.uncounted,
+      depth: this.#found.depth,
+      kernel,
+      cpus: this.#found.cpus,
+      pcid: this.#found.pcid,
+      pti: {
+        value: this.#options.pti ?? false,
+        by: this.#options.pti === undefined ? 'assumed: no record shows it' : 'as told',
+      },
+      backend: model.k.backend.id,
+      wrapped: this.#found.wrapped,
+      scores: judge.all,
+      workload: marked(judge.workload) ? judge.workload : null,
+      differences: judge.differences,
+      differenceCount: judge.differenceCount,
+      resyncs: judge.resyncs,
+      notes: status.notes,
+    };
+  }
+
+  #appeared(cpu: number): void {
+    this.#unseen.delete(cpu);
+    this.#on.bears = this.#unseen.size === 0;
   }
 
   #mark({ event }: RecordedRecord): void {
     const text = event.kind === 'other' ? event.payload.text() : '';
-    if (text.includes('WORKLOAD_BEGIN')) this.on.judge.inWorkload = true;
-    if (text.includes('WORKLOAD_END')) this.on.judge.inWorkload = false;
+    if (text.includes('WORKLOAD_BEGIN')) this.#on.judge.inWorkload = true;
+    if (text.includes('WORKLOAD_END')) this.#on.judge.inWorkload = false;
   }
 }
 
-/** Validates `trace`, which must not have been read before. */
-export async function validate(trace: OpenedTrace, options: ValidateOptions): Promise<Validation> {
-  const validation = new Validation(options);
-  for await (const batch of trace.batches()) for (const record of batch) validation.record(record);
-  return validation;
-}
+/** Records that lie inside switch_mm_irqs_off(). */
+const SWITCHING: ReadonlySet<string> = new Set(['cr3_a', 'cr3_b', 'tlb_flush']);
+
+const marked = (scores: Readonly<Record<string, Score>>): boolean =>
+  Object.values(scores).some((score) => totalOf(score) > 0);
+
+const hotplug = ({ cpu, time }: RecordedRecord): Error =>
+  refuse(
+    'the recording',
+    `a CPU comes or goes (cpuhp event on CPU ${cpu} at ${time}): hotplug is not modelled, record without it`,
+  );

@@ -12,3 +12,18 @@ export type {
   ReplayCounts,
 } from './result.ts';
 export type { Cell, Matrix } from './callMatrix.ts';
+export {
+  calibrate,
+  type CalibrateOptions,
+  type Calibration,
+  type IntervalResult,
+} from './calibrate/calibrate.ts';
+export type { CalibratedEntry, CostsByName, MissingEntry } from './calibrate/entries.ts';
+export type { Quantiles } from './calibrate/histogram.ts';
+export {
+  type Marks,
+  type Prediction,
+  predictFlushes,
+  type PredictOptions,
+} from './predict/predict.ts';
+export { type Difference, FLUSH_KINDS, type FlushKind, type KindScore } from './predict/score.ts';

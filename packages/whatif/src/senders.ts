@@ -67,7 +67,7 @@ function endsSending(event: RecordedEvent): boolean {
 }
 
 /** Events that a CPU which waits for its flush cannot record. */
-function goesOn(event: RecordedEvent): boolean {
+export function goesOn(event: RecordedEvent): boolean {
   switch (event.kind) {
     case 'sys_enter':
     case 'sys_exit':

@@ -78,9 +78,18 @@ function factLines(view: RunView): readonly string[] {
     `${plural(view.cpus, 'CPU')}, ${places}; ${parameters}.`,
     `Kernel ${view.kernel}, backend ${view.backend}, edition ${view.editions.join(', ')}. ` +
       'Basis: model; times are of the cost table, not measured.',
+    ...profileLines(view),
     `The whole run, start and exit included: ${simulated(run.timeNs)}, ` +
       `${plural(run.ops, 'step')}, ${plural(run.interrupts, 'interrupt')} of every kind.`,
   ];
+}
+
+function profileLines({ costProfile }: RunView): readonly string[] {
+  if (costProfile === null) return [];
+  const { file, entries } = costProfile;
+  const which = entries.length === 0 ? '' : ` (${entries.join(', ')})`;
+  const set = plural(entries.length, 'entry', 'entries');
+  return [`Costs: ${file} sets ${set} of the table${which}.`];
 }
 
 function ipiBlocks({ total }: RunView): readonly Block[] {

@@ -33,6 +33,7 @@ const VIEW: RunView = {
   kernel: '7.0',
   backend: 'native',
   editions: ['baseline'],
+  costProfile: null,
   simulated: { timeNs: 1_234_567, ops: 98_765, interrupts: 20 },
   phases: [PHASE, { ...PHASE, name: 'munmap pages=8' }],
   total: { ...PHASE, name: 'all' },
@@ -68,6 +69,14 @@ test('CPUs that were interrupted equally often share a row', () => {
 
 test('a flush of everything is called all, not -1', () => {
   expect(text(VIEW)).toMatch(/^ +3 {2}local MM shootdown +all +5$/m);
+});
+
+test('a cost profile is named, with how many entries it set', () => {
+  const shown = text({
+    ...VIEW,
+    costProfile: { file: 'epyc.json', entries: ['invlpg', 'sendIpi'] },
+  });
+  expect(shown).toContain('Costs: epyc.json sets 2 entries of the table (invlpg, sendIpi).');
 });
 
 test('a WARN of the kernel is shown', () => {

@@ -50,6 +50,7 @@ export const runSchema: Schema = {
     kernel: text,
     backend: text,
     editions: list(text),
+    costProfile: { anyOf: [record({ file: text, entries: list(text) }), { type: 'null' }] },
     simulated: record({ timeNs: count, ops: count, interrupts: count }),
     phases: list(phase),
     total: phase,

@@ -55,6 +55,8 @@ export interface RunView {
   readonly kernel: string;
   readonly backend: string;
   readonly editions: readonly string[];
+  /** The profile that changed the cost table, and which entries it set; null: the table as it is. */
+  readonly costProfile: { readonly file: string; readonly entries: readonly string[] } | null;
   /** The whole run, start and exit of the workload included. */
   readonly simulated: {
     readonly timeNs: number;

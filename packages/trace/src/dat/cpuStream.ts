@@ -48,6 +48,8 @@ export class CpuStream {
   /** Events lost before pages that say how many; and how many pages do not say. */
   missed = 0;
   missedUncounted = 0;
+  /** Pages opened so far before which events were lost. */
+  gaps = 0;
 
   readonly #o: StreamOptions;
   readonly #blocks: BlockSource;
@@ -305,6 +307,7 @@ export class CpuStream {
 
   #countMissed(commit: number, at: number, pageEnd: number): void {
     const size = this.#o.layout.commitSize;
+    this.gaps++;
     if ((commit & Commit.missedStored) === 0 || at + size > pageEnd) {
       this.missedUncounted++;
       return;

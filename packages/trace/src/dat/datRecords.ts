@@ -45,12 +45,16 @@ export class DatRecords {
       for (const [rank, stream] of this.#parts.streams.entries()) {
         if (await standOnRecord(stream)) this.#heap.add(stream, rank);
       }
+      let gaps = this.#gapsMet();
       for (let stream = this.#heap.first; stream !== undefined; stream = this.#heap.first) {
         if (this.#run()) {
           if (await standOnRecord(stream)) this.#heap.settle();
           else this.#heap.drop();
         }
-        if (this.#batch.length >= BATCH) yield this.#hand();
+        if (this.#batch.length >= BATCH || this.#gapsMet() > gaps) {
+          gaps = this.#gapsMet();
+          yield this.#hand();
+        }
       }
     } catch (error) {
       if (this.#batch.length > 0) yield this.#hand();
@@ -60,8 +64,8 @@ export class DatRecords {
   }
 
   /**
-   * Makes records until the batch is full, all streams have ended, or the first stream needs bytes:
-   * then true.
+   * Makes records until the batch is full, all streams have ended, events are missing before the
+   * next record of a stream, or the first stream needs bytes: then true.
    */
   #run(): boolean {
     const heap = this.#heap;
@@ -99,12 +103,18 @@ export class DatRecords {
           }
         }
       }
+      const { gaps } = stream;
       const advanced = stream.advance();
       if (advanced === 'record') heap.settle();
       else if (advanced === 'end') heap.drop();
       else return true;
+      if (stream.gaps > gaps) return false;
     }
     return false;
+  }
+
+  #gapsMet(): number {
+    return this.#parts.streams.reduce((sum, { gaps }) => sum + gaps, 0);
   }
 
   #fault(stream: CpuStream, expected: string, found: string): void {

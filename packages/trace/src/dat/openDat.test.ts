@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { cpuId } from '@shootdown/machine';
 import { portableCodecs } from '../codecs.ts';
+import { openTrace } from '../open.ts';
+import { bytesSource } from '../source.ts';
 import { type DatSpec, optionText, writeDat } from './datWriter.testlib.ts';
 import { type Page, type PageEvent, pagesOf } from './writerPages.testlib.ts';
 import {
@@ -35,6 +38,30 @@ const vector = (pid: number): Uint8Array => sampleEvents(ABI).vector.record(pid,
 const pageOf200 = (first: number): Page => ({
   time: BASE + BigInt(first * 10),
   events: Array.from({ length: 200 }, (_, i) => ({ record: vector(1), delta: i === 0 ? 0 : 10 })),
+});
+
+test('a batch ends where events of a CPU are missing, before its next record', async () => {
+  const cpus = [
+    pagesOf(ABI, 4096, [pageOf200(0), { ...pageOf200(400), missed: 5 }, pageOf200(700)]),
+    pagesOf(ABI, 4096, [pageOf200(300)]),
+  ];
+  const bytes = writeDat(spec6({ buffers: [{ name: '', cpus }] }));
+  const trace = await openTrace(bytesSource('gap', bytes), { codecs: portableCodecs });
+  const seen: [gaps: number, records: number][] = [];
+  let before = 0;
+  for await (const batch of trace.batches()) {
+    const records = batch.filter(({ cpu }) => cpu === 0).length;
+    const gaps = trace.status().gaps.get(cpuId(0)) ?? 0;
+    expect(gaps).toBeGreaterThanOrEqual(before);
+    before = gaps;
+    if (records > 0) seen.push([gaps, records]);
+  }
+  // 200 up to the gap, and the rest behind it.
+  expect(seen).toEqual([
+    [1, 200],
+    [1, 400],
+  ]);
+  expect(trace.status().gaps.size).toBe(1);
 });
 
 describe.each(CASES)('a file of $name', ({ abi, version, compression }) => {

@@ -90,6 +90,7 @@ export async function openDat(
     status: (): TraceStatus => ({
       records: records.count,
       lost: lostOf(container, streams),
+      gaps: gapsOf(streams),
       problems: problems.list,
       problemCount: problems.count,
       notes: [...container.options.notes, ...clockNotes(container), ...events.notes()],
@@ -184,6 +185,13 @@ async function firstTimestamp(
     }
   }
   return null;
+}
+
+function gapsOf(streams: readonly CpuStream[]): TraceStatus['gaps'] {
+  const gaps = new Map<CpuId, number>();
+  for (const { cpu, gaps: met } of streams)
+    if (met > 0) gaps.set(cpuId(cpu), (gaps.get(cpuId(cpu)) ?? 0) + met);
+  return gaps;
 }
 
 /**

@@ -92,8 +92,10 @@ class TextReader {
   readonly #calls: Interner<NamedEvent>;
   readonly #returns: Interner<NamedEvent>;
   readonly #lost = new Map<CpuId, number>();
+  readonly #gaps = new Map<CpuId | null, number>();
   readonly #notes: string[];
   #uncounted = 0;
+  #gapHere = false;
   #line = 0;
   #records = 0;
   #previous: NamedEvent | null = null;
@@ -122,9 +124,10 @@ class TextReader {
       for (;;) {
         const block = await this.#next(blocks);
         if (block === null) break;
-        const records = this.#block(block);
-        this.#records += records.length;
-        if (records.length > 0) yield records;
+        for (const records of this.#block(block)) {
+          this.#records += records.length;
+          yield records;
+        }
       }
       this.#ended = true;
     } finally {
@@ -175,14 +178,16 @@ class TextReader {
         counted: Math.max(this.#header.lost, inline),
         uncounted: this.#uncounted,
       },
+      gaps: this.#gaps,
       problems: this.#problems.list,
       problemCount: this.#problems.count,
       notes,
     };
   }
 
-  #block({ bytes, end }: Block): RecordedRecord[] {
-    const records: RecordedRecord[] = [];
+  /** The records of a block, cut at each line that says that events are missing here. */
+  *#block({ bytes, end }: Block): Generator<RecordedRecord[]> {
+    let records: RecordedRecord[] = [];
     for (let start = 0; start < end;) {
       let stop = bytes.indexOf(Char.newline, start);
       if (stop === -1 || stop >= end) {
@@ -198,10 +203,15 @@ class TextReader {
           ? this.#record(bytes, start, last)
           : this.#otherLine(bytes, start, last);
         if (record !== null) records.push(record);
+        if (this.#gapHere) {
+          this.#gapHere = false;
+          yield records;
+          records = [];
+        }
       }
       start = stop + 1;
     }
-    return records;
+    if (records.length > 0) yield records;
   }
 
   #record(bytes: Uint8Array, start: number, end: number): RecordedRecord | null {
@@ -288,6 +298,9 @@ class TextReader {
     const lost = LOST_LINE.exec(line);
     if (lost !== null) {
       const cpu = cpuId(Number(lost[1]));
+      const whose = cpu < MAX_CPUS ? cpu : null;
+      this.#gaps.set(whose, (this.#gaps.get(whose) ?? 0) + 1);
+      this.#gapHere = true;
       if (lost[2] === undefined || cpu >= MAX_CPUS || lost[2].length > 15) this.#uncounted++;
       else this.#lost.set(cpu, (this.#lost.get(cpu) ?? 0) + Number(lost[2]));
       return null;

@@ -166,6 +166,23 @@ test('losses of the header and of the marks inside', async () => {
   expect(trace.status().lost).toEqual({ byCpu: new Map([[3, 34]]), counted: 1234, uncounted: 1 });
 });
 
+test('a batch ends where events are missing, and the status then says on which CPU', async () => {
+  const text = FOUR_FLAGS.replace(
+    '          <idle>',
+    'CPU:3 [LOST 34 EVENTS]\nCPU:2 [LOST EVENTS]\nCPU:3 [LOST 1 EVENTS]\n          <idle>',
+  );
+  const trace = await open({ text });
+  const seen: unknown[] = [];
+  for await (const batch of trace.batches())
+    seen.push([batch.length, Object.fromEntries(trace.status().gaps)]);
+  expect(seen).toEqual([
+    [1, { 3: 1 }],
+    [0, { 3: 1, 2: 1 }],
+    [0, { 3: 2, 2: 1 }],
+    [1, { 3: 2, 2: 1 }],
+  ]);
+});
+
 test('a header that promises more entries than the file holds is noted', async () => {
   const trace = await open({ text: FOUR_FLAGS.replace('2/2', '9/9') });
   await recordsOf(trace);

@@ -77,12 +77,19 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   trace: { loads: ['machine'], reason: 'a reader: knows recorded events but no kernel code' },
   whatif: {
     loads: ['machine', 'mmu-gather', 'linux-mm', 'sim', 'trace'],
+    tests: ['backend-native'],
     reason: 'drives kernel code by a trace; backends are handed in as values',
+  },
+  validate: {
+    loads: ['machine', 'mmu-gather', 'arch-x86', 'trace'],
+    tests: ['backend-native'],
+    reason:
+      'drives the x86 code by a recording of it, and so knows an architecture, which whatif may not; the backend is handed in',
   },
   report: {
     loads: ['trace'],
-    types: ['sim', 'check', 'whatif', 'conformance'],
-    tests: ['sim', 'check', 'whatif', 'conformance'],
+    types: ['sim', 'check', 'validate', 'whatif', 'conformance'],
+    tests: ['sim', 'check', 'validate', 'whatif', 'conformance'],
     reason:
       'draws results: it names their types and loads no code that made them, which is what keeps it MIT',
   },

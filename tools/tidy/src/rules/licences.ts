@@ -22,6 +22,7 @@ export const LICENCE_TABLE: readonly LicenceRow[] = [
     id: 'GPL-2.0-only',
     reason: 'follows mm/mmu_gather.c function by function',
   },
+  { folder: 'packages/validate', id: 'GPL-2.0-only', reason: 'drives arch-x86' },
   { folder: 'packages/arch-x86', id: 'GPL-2.0-only', reason: 'follows arch/x86/mm/tlb.c' },
   { folder: 'packages/linux-mm', id: 'GPL-2.0-only', reason: 'follows the callers in mm/' },
   {
