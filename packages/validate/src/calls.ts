@@ -74,7 +74,7 @@ function judgeTarget(
   const open =
     how === null &&
     flush.entry !== null &&
-    on.model.histories.wasBit(flush.entry.mm.cpumask, cpu, !ours, flush.since);
+    on.model.histories.changed(flush.entry.mm.cpumask, cpu, flush.since);
   const kind = targetsOf(flush);
   const ofMask = basisOfMask(flush.entry);
   const ofShould = basisOfShould(on, cpu, flush.entry);
@@ -192,7 +192,9 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
     const { how, head } = on.find(line, {
       is: (other) => other.kind === 'csd_queue_cpu' && other.target === target,
       fits: (other) => other.kind === 'csd_queue_cpu' && other.func === func,
-      extra: (other) => other.kind === 'csd_queue_cpu' && other.target < target,
+      extra: (other) =>
+        (other.kind === 'csd_queue_cpu' && other.target < target) ||
+        (other.kind === 'should_flush' && other.cpu <= target),
       dropped: (other) => drop(on, record, other),
     });
     judgeTarget(on, flush, how, target, head !== null);

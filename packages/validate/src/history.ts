@@ -57,6 +57,11 @@ export class Histories {
     return other ? [now, !now] : [now];
   }
 
+  /** Whether `bit` of a mask may have been changed for code that began after record `since`. */
+  changed(cell: Cell<CpuMask>, bit: number, since: number): boolean {
+    return this.#open(cell, since).some((change) => change.bit === bit);
+  }
+
   /** Whether `bit` of a mask was `on` at some time since record `since`. */
   wasBit(cell: Cell<CpuMask>, bit: number, on: boolean, since: number): boolean {
     if (cell.value.has(bit) === on) return true;

@@ -180,12 +180,12 @@ export class Line {
     return null;
   }
 
-  /** What it showed was recorded: it goes on, from a probe with the recorded `answer`. */
+  /** What it showed, if anything, was recorded: it goes on, from a probe with the recorded `answer`. */
   accept(answer?: unknown): void {
     const top = this.#top;
-    assert(top !== undefined, 'who shows something runs');
+    if (top === undefined) return;
     if (top.shown.length > 0) top.shown.shift();
-    else this.#answer(top, answer);
+    else if (sightingOf(this.cpu.op) !== null) this.#answer(top, answer);
     if (top.shown.length === 0) this.#mark(top);
     this.#run();
   }
