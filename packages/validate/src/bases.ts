@@ -12,7 +12,11 @@ export const MISSING = {
   batches: 'raised by batched unmaps, which no event shows',
   order: 'the order of steps that no event shows',
   polls: 'whether an idle CPU polls',
-  stranger: 'a call from before the recording',
+  process: 'who runs in which mm, of tasks from before the recording',
+  asked: 'whether a full flush was asked for',
+  stride: 'the size of the entries that are flushed',
+  freed: 'whether tables were freed',
+  sender: 'whose flush it was',
 } as const;
 
 /** A basis, and what is missing if it is Known.no. */
@@ -25,13 +29,16 @@ const YES: Basis = { basis: Known.yes, missing: '' };
 const no = (missing: string): Basis => ({ basis: Known.no, missing });
 
 /** Of what an mm's mm_cpumask decides; of a batch it is an input. */
-export const basisOfMask = (entry: KnownMm | null): Basis =>
-  entry === null ? YES : { basis: entry.mask, missing: MISSING.mm };
+export function basisOfMask(entry: KnownMm | null): Basis {
+  if (entry === null) return YES;
+  return entry.vague ? no(MISSING.process) : { basis: entry.mask, missing: MISSING.mm };
+}
 
 /** Whether `cpu` is to be interrupted for `entry`. */
 export function basisOfShould(on: Lockstepper, cpu: number, entry: KnownMm | null): Basis {
   const { known, loaded } = on.model.cpu(cpu);
   if (entry === null) return known.lazy ? YES : no(MISSING.cpu);
+  if (entry.vague || isVague(on, loaded)) return no(MISSING.process);
   // Whatever it has loaded, it is not an mm that was made since.
   if (!known.loaded) return entry.born ? YES : no(MISSING.cpu);
   return loaded !== entry.mm || known.lazy ? YES : no(MISSING.cpu);
@@ -40,6 +47,7 @@ export function basisOfShould(on: Lockstepper, cpu: number, entry: KnownMm | nul
 /** What flush_tlb_func() does on `cpu`. */
 export function basisOfFunc(on: Lockstepper, cpu: number, entry: KnownMm | null): Basis {
   const { known, loaded, state } = on.model.cpu(cpu);
+  if (isVague(on, loaded)) return no(MISSING.process);
   if (!known.loaded) return entry?.born === true ? YES : no(MISSING.cpu);
   if (entry !== null && loaded !== entry.mm) return YES;
   if (!known.lazy) return no(MISSING.cpu);
@@ -50,6 +58,7 @@ export function basisOfFunc(on: Lockstepper, cpu: number, entry: KnownMm | null)
 export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Basis {
   const { known, loaded, state } = on.model.cpu(cpu);
   if (!known.loaded && !entry.born) return no(MISSING.cpu);
+  if (entry.vague || isVague(on, loaded)) return no(MISSING.process);
   if (known.loaded && loaded === entry.mm) {
     if (!known.lazy) return no(MISSING.cpu);
     return known.gens[state.loadedMmAsid] === true ? YES : no(missingGeneration(on, loaded));
@@ -65,6 +74,8 @@ export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Bas
   }
   return known.gens[asid] === true ? YES : no(missingGeneration(on, entry.mm));
 }
+
+const isVague = (on: Lockstepper, mm: unknown): boolean => on.model.entryOf(mm)?.vague === true;
 
 function missingGeneration(on: Lockstepper, mm: unknown): string {
   const entry = on.model.entryOf(mm);

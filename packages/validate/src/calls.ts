@@ -1,4 +1,6 @@
 /** Who is called, by which interrupt, and what runs there: smp_call_function_many_cond() and its targets. */
+import { type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
+import type { Csd } from '@shootdown/machine';
 import type { RecordedRecord } from '@shootdown/trace';
 import { basisOfMask, basisOfShould, describe, MISSING } from './bases.ts';
 import { closeFunc } from './funcs.ts';
@@ -35,7 +37,7 @@ function judgeVector(
 ): void {
   flush.vectorJudged = true;
   const wrong = flush.queued.filter(
-    ({ target }) => ours.includes(target) !== recorded.includes(target),
+    (call) => call.ours && ours.includes(call.target) !== recorded.includes(call.target),
   );
   const open = wrong.every(
     ({ target, seq, alone }) => alone === null || on.model.queues[target]?.movedSince(seq) === true,
@@ -78,8 +80,10 @@ function judgeTarget(
   const kind = targetsOf(flush);
   const ofMask = basisOfMask(flush.entry);
   const ofShould = basisOfShould(on, cpu, flush.entry);
-  const basis =
+  const freedUnknown = flush.info !== null && !ours && on.model.cpu(cpu).state.isLazy.value;
+  const ofTarget =
     kind === 'targets_kept' ? { ...ofShould, basis: least(ofMask.basis, ofShould.basis) } : ofMask;
+  const basis = freedUnknown ? { basis: Known.no, missing: MISSING.freed } : ofTarget;
   const called = (is: boolean) => (): string => (is ? `CPU ${cpu}` : 'not called');
   const views = { ours: called(ours), recorded: called(how !== null || !ours) };
   on.decide(kind, open ? 'other' : how, basis, views, () => describe(on, cpu));
@@ -201,8 +205,9 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
     on.calls.set(csd, own);
     flush.callsite = callsite;
     const alone = queue?.add(csd, line, on.model.seq) ?? null;
-    flush.queued.push({ target, seq: on.model.seq, alone });
+    flush.queued.push({ target, seq: on.model.seq, alone, ours: head !== null });
     if (head !== null) line.accept();
+    else if (flush.info !== null) callAnyway(on, own, flush.info);
     else on.judge.resync('a call that ours does not make');
   },
 
@@ -278,6 +283,12 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
     on.model.k.calls.queue(cpu).value = null;
   },
 };
+
+/** A lazy CPU is called, so tables were freed: it will run this. */
+function callAnyway({ model: { k } }: Lockstepper, csd: Csd, asked: FlushTlbInfo): void {
+  csd.run = { name: 'flush_tlb_func', run: (info) => x86(k).fn.flushTlbFunc(k, info) };
+  csd.info = asked;
+}
 
 const symbolOf = (callsite: string): string => callsite.split('+', 1)[0] ?? '';
 

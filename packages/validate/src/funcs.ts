@@ -106,7 +106,8 @@ export function closeFunc(on: Lockstepper, line: Line, record: RecordedRecord): 
   line.accept();
 }
 
-function judgeFunc(
+/** Books what flush_tlb_func() has done on a CPU. */
+export function judgeFunc(
   on: Lockstepper,
   { cpu }: RecordedRecord,
   func: FuncInFlight,
@@ -198,7 +199,12 @@ export function handleFlushed(
 }
 
 /** A CPU was seen to flush. */
-function upToDate(on: Lockstepper, cpu: number, mm: KnownMm['mm'] | null, ours: boolean): void {
+export function upToDate(
+  on: Lockstepper,
+  cpu: number,
+  mm: KnownMm['mm'] | null,
+  ours: boolean,
+): void {
   if (!ours && mm !== null && on.model.cpu(cpu).loaded !== mm) on.model.loadOlder(cpu, mm);
   const { known, state, loaded } = on.model.cpu(cpu);
   if (typeof loaded === 'symbol') return;

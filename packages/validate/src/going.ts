@@ -10,6 +10,8 @@ export interface QueuedCall {
   readonly seq: number;
   /** Whether it was alone; null: it may have been either way. */
   readonly alone: boolean | null;
+  /** Whether ours made it too. */
+  readonly ours: boolean;
 }
 
 /** The flush that a task is in. */
@@ -20,6 +22,8 @@ export interface FlushInFlight {
   /** The number of the record that began it. */
   readonly since: number;
   freed: boolean;
+  /** What is flushed, where no probe will show it. */
+  readonly info: FlushTlbInfo | null;
   /** flush_tlb_multi() was reached. */
   multi: boolean;
   readonly queued: QueuedCall[];
@@ -31,6 +35,8 @@ export interface FlushInFlight {
 /** The flush_tlb_func() that a CPU is in. */
 export interface FuncInFlight extends Basis {
   readonly info: FlushTlbInfo;
+  /** The switch that it may turn out to be, where no probe shows that. */
+  readonly leaving?: SwitchInFlight | undefined;
 }
 
 /** The switch_mm_irqs_off() that a CPU is in. */
@@ -80,6 +86,7 @@ export const newFlush = (
   what,
   since,
   freed,
+  info: null,
   multi: false,
   queued: [],
   callsite: '',

@@ -1,4 +1,6 @@
-export { validate, type ValidateOptions, Validation } from './validate.ts';
+export { type CpuFeatures, validate, type ValidateOptions, Validation } from './validate.ts';
+export type { ValidationResult } from './result.ts';
+export type { Finding } from './survey.ts';
 export {
   DECISIONS,
   type DecisionKind,
@@ -6,4 +8,4 @@ export {
   type Score,
   type Scores,
 } from './decisions.ts';
-export { type Depth, FIELDS } from './fields.ts';
+export { type Depth, type EventFields, FIELDS } from './fields.ts';

@@ -6,6 +6,7 @@
  * An activity can be taken back to its last record and run again with other values read: generators
  * cannot be cloned, so it is begun anew and given the answers that it got, up to there.
  */
+import { tlbstate } from '@shootdown/arch-x86';
 import {
   assert,
   type Cell,
@@ -59,6 +60,8 @@ export interface Lockstep {
 
 /** More orders than this of one window are not tried. */
 const MAX_ORDERS = 256;
+/** More than a switch of mm shows. */
+const SWITCH_STEPS = 8;
 
 /** One CPU. */
 export class Line {
@@ -132,6 +135,8 @@ export class Line {
 
   /** Lets go of the innermost activity, wherever it stands. */
   abandon(): void {
+    // A switch of mm is made whole: nothing finds a CPU in the middle of one.
+    for (let step = 0; step < SWITCH_STEPS && this.#switching; step++) this.pass();
     if (this.#activities.pop() !== undefined) this.#resumeBelow();
   }
 
@@ -266,6 +271,10 @@ export class Line {
   #answer(top: Activity, answer: unknown): void {
     top.log.push(answer);
     this.#all.machine.answer(this.cpu, answer);
+  }
+
+  get #switching(): boolean {
+    return typeof tlbstate(this.#all.k, this.cpu.id).loadedMm.value === 'symbol';
   }
 
   #resumeBelow(): void {

@@ -13,6 +13,7 @@ import { Known } from './knowledge.ts';
 import type { Head, Line } from './line.ts';
 import { Model, type ModelOptions } from './model.ts';
 import { doubt } from './probeReads.ts';
+import { Processes } from './processes.ts';
 
 /** How a record is to be found among what a line shows. */
 export interface Wanted {
@@ -58,10 +59,15 @@ export class Lockstepper {
   firstBorn: number = Infinity;
   /** What is not known to be older was made during the recording. */
   bears = true;
+  /** Whose mm each task runs in, where no probe shows it. */
+  readonly processes: Processes;
+  /** Tasks in exit(). */
+  readonly exiting: Set<number> = new Set();
   readonly #strangers = new Map<string, Csd>();
 
   constructor(options: ModelOptions) {
     this.model = new Model(options);
+    this.processes = new Processes(this.model);
     this.going = this.model.lines.map(nothingGoing);
   }
 

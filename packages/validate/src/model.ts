@@ -39,6 +39,8 @@ export interface KnownMm {
   /** Its generation, as recorded, is the model's plus this. */
   offset: number;
   generation: Level;
+  /** Which tasks run in it is not certain. */
+  vague: boolean;
   /** Batches have left it open who is up to date. */
   doubted: boolean;
   /** How many flushes of batches have raised it, unseen, since it was last shown. */
@@ -163,7 +165,13 @@ export class Model implements Lockstep {
       generation: born ? Known.yes : Known.no,
       batches: 0,
       doubted: false,
+      vague: false,
     });
+  }
+
+  /** Nobody runs in `entry` any more. */
+  release({ at }: KnownMm): void {
+    this.#mms.delete(at);
   }
 
   /** init_mm is at `address`. */
@@ -180,6 +188,7 @@ export class Model implements Lockstep {
       generation: Known.yes,
       batches: 0,
       doubted: false,
+      vague: false,
     });
   }
 

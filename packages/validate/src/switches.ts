@@ -52,7 +52,6 @@ export function handleSwitch(
   const entry = nextMm(on, record, at, field(payload, 'next_ctx'));
   const { mm } = entry;
   const { k } = on.model;
-  const state = tlbstate(k, line.cpu.id);
   if (going.func !== null && mm === k.initMm) leaveLazily(on, line, record, mm);
   else
     line.begin('switch_mm_irqs_off', 'task', false, () => k.backend.switchMm(k, line.cpu.id, mm));
@@ -60,15 +59,36 @@ export function handleSwitch(
   if (gen !== null) judgeGenerationRead(on, line, entry, gen);
   const cpus = mask(payload, 'next_mask');
   if (cpus !== null) judgeMaskRead(on, line, entry, cpus);
-  going.switching = {
+  going.switching = switchTo(on, record.cpu, entry);
+  if (line.head()?.kind === 'switch_mm') line.accept();
+}
+
+/** A CPU is about to switch to `entry`. */
+export function switchTo(on: Lockstepper, cpu: number, entry: KnownMm): SwitchInFlight {
+  const { state, loaded } = on.model.cpu(cpu);
+  return {
     entry,
-    ...basisOfSwitch(on, record.cpu, entry),
-    trivial: state.loadedMm.value === mm && !state.isLazy.value,
+    ...basisOfSwitch(on, cpu, entry),
+    trivial: loaded === entry.mm && !state.isLazy.value,
     before: state.ctxs.map((ctx) => ({ ...ctx })),
     nextAsid: state.nextAsid,
     recordedAsid: null,
   };
-  if (line.head()?.kind === 'switch_mm') line.accept();
+}
+
+/** A task's CPU switches to `entry`, where no probe shows it. */
+export function beginSwitch(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  entry: KnownMm,
+): void {
+  const { k } = on.model;
+  line.abandonAll();
+  on.at(record).switching = switchTo(on, record.cpu, entry);
+  line.begin('switch_mm_irqs_off', 'task', false, () =>
+    k.backend.switchMm(k, line.cpu.id, entry.mm),
+  );
 }
 
 /** A lazy CPU that is told to flush leaves the mm instead: inside flush_tlb_func(). */

@@ -53,7 +53,7 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
 
   sched_process_exit(on, _line, { task }) {
     if (task === null) return;
-    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.sharing])
+    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.sharing, on.exiting])
       set.delete(task.pid);
   },
 
@@ -64,6 +64,7 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (MIGRATES.has(syscall) && !on.model.recorded.has('mm_migrate_pages_start'))
       on.unmapping.add(task.pid);
     if (pagesOut(event)) on.unmapping.add(task.pid);
+    if (syscall === 'exit' || syscall === 'exit_group') on.exiting.add(task.pid);
     if (OWN.has(syscall)) on.unmappingOwn.add(task.pid);
     const flags = values[args.indexOf('clone_flags')] ?? 0;
     if (syscall === 'clone3' || syscall === 'vfork' || (syscall === 'clone' && hasFlag(flags)))

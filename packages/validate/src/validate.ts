@@ -11,7 +11,7 @@ import type { OpenedTrace, RecordedRecord } from '@shootdown/trace';
 import { type Score, totalOf } from './decisions.ts';
 import type { Depth } from './fields.ts';
 import type { Handler } from './handler.ts';
-import { handlersOf } from './handlers.ts';
+import { handlersOf, isBelow } from './handlers.ts';
 import { Lockstepper } from './lockstep.ts';
 import type { ValidationResult } from './result.ts';
 import { type Finding, kindOf, refuse, type Survey, survey } from './survey.ts';
@@ -170,7 +170,7 @@ export class Validation {
       cpus: cpus.value,
       kernel: options.kernel,
       editions: options.editions,
-      recorded,
+      recorded: new Set(Array.from(recorded).filter((kind) => this.#handlers.has(kind))),
     });
     this.#unseen = new Set(wrapped ? cpusSeen : []);
     this.#on.bears = this.#unseen.size === 0;
@@ -190,6 +190,8 @@ export class Validation {
       this.#outside++;
       return;
     }
+    const kind = kindOf(record);
+    if (isBelow(this.#found.depth, kind)) return;
     const seq = ++model.seq;
     judge.record = record;
     judge.seq = seq;
@@ -200,7 +202,6 @@ export class Validation {
     }
     line.settle(seq);
     if (!on.bears) this.#appeared(record.cpu);
-    const kind = kindOf(record);
     if (on.going[record.cpu]?.switching !== null && !SWITCHING.has(kind))
       closeSwitch(on, line, record);
     const handler = this.#handlers.get(kind);

@@ -1,0 +1,246 @@
+/**
+ * What records mean without probes: the stock tracepoints, with or without csd events. The mm is the
+ * task's, a flush begins with the event that says so, and whether tables were freed nobody says.
+ */
+import { contextOf, type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
+import { type Kernel, type Kthread, PAGE_SHIFT, TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
+import type { RecordedRecord, TlbFlush } from '@shootdown/trace';
+import { basisOfFunc, MISSING } from './bases.ts';
+import { CALL_HANDLERS, endFlush } from './calls.ts';
+import { closeFunc, judgeFunc, sizeOf, upToDate } from './funcs.ts';
+import { type FuncInFlight, newFlush } from './going.ts';
+import type { Handler } from './handler.ts';
+import { Known } from './knowledge.ts';
+import type { Line } from './line.ts';
+import type { Lockstepper } from './lockstep.ts';
+import type { KnownMm } from './model.ts';
+import { number } from './payload.ts';
+import { beginSwitch, handleTaskSwitchFlush, switchTo } from './switches.ts';
+import { TASK_HANDLERS } from './tasks.ts';
+
+/** Pages of 4 KiB to an entry of a flush of huge ones. */
+const HUGE = 512;
+
+/** What a flush of `pages` asks for: which pages does not matter to what is decided. */
+function infoOf(on: Lockstepper, cpu: number, entry: KnownMm, pages: number): FlushTlbInfo {
+  const all = pages === -1;
+  return {
+    mm: entry.mm,
+    start: 0,
+    end: all ? TLB_FLUSH_ALL : pages * 2 ** PAGE_SHIFT,
+    strideShift: PAGE_SHIFT,
+    freedTables: false,
+    newTlbGen: contextOf(entry.mm).tlbGen.value,
+    initiatingCpu: on.model.machine.cpu(cpu).id,
+    trimCpumask: false,
+  };
+}
+
+/** Reason 4: a flush with other CPUs in the mask begins. */
+function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
+  endFlush(on, record);
+  line.abandonAll();
+  const entry = on.processes.of(record.task);
+  const { k, seq } = on.model;
+  // A kernel thread flushes an mm that is not its own, and a batch is of any.
+  if (entry === null || on.unmapping.size > 0) {
+    on.at(record).flush = null;
+    return;
+  }
+  // exit_mm() has borrowed it before the last flush.
+  if (on.exiting.has(record.task?.pid ?? -1)) becomeLazy(on, line, record);
+  contextOf(entry.mm).tlbGen.value++;
+  const info = infoOf(on, record.cpu, entry, pages);
+  const flush = { ...newFlush('mm', entry, false, seq), multi: true, info };
+  on.at(record).flush = flush;
+  line.begin('flush_tlb_multi', 'task', true, () =>
+    x86(k).pv.flushTlbMulti(k, entry.mm.cpumask, info),
+  );
+  line.pass();
+}
+
+/** A flush that concerns this CPU alone: its page count is what was asked for, if it is partial. */
+function flushAlone(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
+  endFlush(on, record);
+  line.abandonAll();
+  const entry = on.processes.of(record.task);
+  if (entry === null) return;
+  const { k } = on.model;
+  contextOf(entry.mm).tlbGen.value++;
+  const info = infoOf(on, record.cpu, entry, pages);
+  const basis = basisOfFunc(on, record.cpu, entry);
+  line.begin('flush_tlb_func', 'task', false, () => x86(k).fn.flushTlbFunc(k, info));
+  const asked = pages === -1 ? { basis: Known.no, missing: MISSING.asked } : basis;
+  judgeDone(on, line, record, { reason: 3, pages }, { ...asked, info });
+}
+
+/** Judges what a CPU has flushed. */
+function judgeDone(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  { reason, pages }: { readonly reason: number; readonly pages: number },
+  func: { readonly basis: 0 | 1 | 2; readonly missing: string; readonly info: FlushTlbInfo },
+): void {
+  const { how, head } = on.find(line, {
+    is: (other) => other.kind === 'tlb_flush' && other.reason !== 4 && other.reason !== 0,
+    fits: (other) => other.kind === 'tlb_flush' && other.reason === reason && other.pages === pages,
+  });
+  const ours = head?.kind === 'tlb_flush' ? head.pages : null;
+  // Entries of 2 MiB are counted as such by who flushes, and in pages by who sends.
+  const huge = ours !== null && ours !== -1 && pages === Math.floor(ours / HUGE);
+  const basis = how === null && huge ? { basis: Known.no, missing: MISSING.stride } : func;
+  const words = ours === null ? 'nothing' : `reason ${reason}, ${sizeOf(ours)}`;
+  judgeFunc(on, record, { ...func, ...basis }, how, words, `reason ${reason}, ${sizeOf(pages)}`);
+  if (head !== null) line.accept();
+  if (how === null && !huge) on.judge.resync('flush_tlb_func');
+  upToDate(on, record.cpu, func.info.mm, head !== null);
+}
+
+/** Reason 1 where no call is recorded: of whose flush it is, as far as one is going on. */
+function flushedRemotely(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  event: TlbFlush,
+): void {
+  const { loaded } = on.model.cpu(record.cpu);
+  const senders = on.going.filter(({ flush }) => flush?.info != null && flush.entry?.mm === loaded);
+  const [sender] = senders;
+  const info = sender?.flush?.info ?? null;
+  if (info === null) return;
+  const { k } = on.model;
+  const entry = on.model.entryOf(loaded);
+  const sure = senders.length === 1 ? basisOfFunc(on, record.cpu, entry) : null;
+  const basis = sure ?? { basis: Known.no, missing: MISSING.sender };
+  line.begin('flush_tlb_func', 'interrupt', false, () => x86(k).fn.flushTlbFunc(k, info));
+  judgeDone(on, line, record, event, { ...basis, info });
+  line.abandon();
+}
+
+/** Handlers of the stock tracepoints. */
+export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
+  ...CALL_HANDLERS,
+  ...TASK_HANDLERS,
+
+  sched_switch(on, line, record, payload) {
+    TASK_HANDLERS['sched_switch']?.(on, line, record, payload);
+    const { event } = record;
+    if (event.kind !== 'sched_switch') return;
+    on.processes.note(record.task);
+    closeFunc(on, line, record);
+    endFlush(on, record);
+    const next = on.processes.mmOf(event.nextPid, event.nextComm);
+    if (next === null) becomeLazy(on, line, record);
+    else beginSwitch(on, line, record, next);
+  },
+
+  sched_process_fork(on, _line, { task, event }, payload) {
+    const child = number(payload, 'child_pid');
+    if (child === null || task === null || event.kind !== 'other') return;
+    const seen = on.model.recorded.has('sys_enter');
+    on.processes.fork(task, child, seen ? on.sharing.has(task.pid) : null);
+  },
+
+  sched_process_exit(on, line, record, payload) {
+    // exit_mm() is behind it: the mm is borrowed now.
+    if (on.processes.of(record.task) !== null) becomeLazy(on, line, record);
+    TASK_HANDLERS['sched_process_exit']?.(on, line, record, payload);
+    if (record.task !== null) on.processes.exit(record.task.pid);
+  },
+
+  tlb_flush(on, line, record) {
+    const { event } = record;
+    if (event.kind !== 'tlb_flush') return;
+    const { reason, pages } = event;
+    const going = on.at(record);
+    if (reason === 0) {
+      if (going.func !== null) leaves(on, line, record, going.func);
+      else if (going.switching === null) outsideSchedule(on, line, record);
+      return handleTaskSwitchFlush(on, line, record, pages);
+    }
+    if (reason === 4) return beginSend(on, line, record, pages);
+    if (reason === 1 && going.func === null && !on.model.recorded.has('csd_function_entry'))
+      return flushedRemotely(on, line, record, event);
+    const { func, flush } = going;
+    going.func = null;
+    if (func !== null) return judgeDone(on, line, record, event, func);
+    if (reason !== 3) return;
+    // The local part of a call is one as well.
+    const alone =
+      flush === null || flush.info === null || on.model.recorded.has('csd_function_entry');
+    if (alone) return flushAlone(on, line, record, pages);
+    const basis = basisOfFunc(on, record.cpu, flush.entry);
+    judgeDone(on, line, record, event, { ...basis, info: flush.info });
+    endFlush(on, record);
+  },
+
+  csd_queue_cpu(on, line, record, payload) {
+    const { event } = record;
+    if (event.kind === 'csd_queue_cpu') beginBroadcast(on, line, record, event.func);
+    CALL_HANDLERS['csd_queue_cpu']?.(on, line, record, payload);
+  },
+
+  csd_function_entry(on, line, record, payload) {
+    const leaving = switchTo(on, record.cpu, on.model.initMmAt('init_mm'));
+    CALL_HANDLERS['csd_function_entry']?.(on, line, record, payload);
+    const { event } = record;
+    if (event.kind !== 'csd_function_entry' || event.func !== 'flush_tlb_func') return;
+    const info =
+      Number(event.csd) === 0
+        ? on.at(record).flush?.info
+        : (on.calls.get(String(event.csd))?.info as FlushTlbInfo | undefined);
+    const entry = on.model.entryOf(info?.mm);
+    if (info != null) on.at(record).func = { info, leaving, ...basisOfFunc(on, record.cpu, entry) };
+  },
+};
+
+/** What has every CPU called, by the function that is queued. */
+const BROADCASTS: ReadonlyMap<string, (k: Kernel) => Kthread> = new Map([
+  ['tlb_remove_table_smp_sync', (k) => k.fn.tlbRemoveTableSyncOne(k)],
+  ['do_flush_tlb_all', (k) => k.backend.flushTlbAll(k)],
+  ['do_kernel_range_flush', (k) => k.backend.flushTlbKernelRange(k, 0, 2 ** PAGE_SHIFT)],
+]);
+
+/** The first call of a broadcast says that there is one. */
+function beginBroadcast(on: Lockstepper, line: Line, record: RecordedRecord, func: string): void {
+  const start = BROADCASTS.get(func);
+  const going = on.at(record);
+  if (start === undefined || going.flush?.what === 'broadcast') return;
+  const { k, seq } = on.model;
+  endFlush(on, record);
+  going.flush = newFlush('broadcast', null, true, seq);
+  line.begin(func, 'task', true, () => start(k));
+}
+
+/** A CPU borrows what it has loaded. */
+function becomeLazy(on: Lockstepper, line: Line, record: RecordedRecord): void {
+  TASK_HANDLERS['enter_lazy']?.(on, line, record, '');
+}
+
+/** CR3 is written outside schedule(): by execve(), or by the last flush of an mm, in exit(). */
+function outsideSchedule(on: Lockstepper, line: Line, record: RecordedRecord): void {
+  const { task, cpu } = record;
+  const entry = on.processes.of(task);
+  if (task === null || entry === null) return;
+  if (!on.exiting.has(task.pid)) {
+    beginSwitch(on, line, record, on.processes.exec(task.pid, on.bears));
+    return;
+  }
+  becomeLazy(on, line, record);
+  on.at(record).switching = switchTo(on, cpu, on.model.initMmAt('init_mm'));
+  const { k } = on.model;
+  const info = infoOf(on, cpu, entry, -1);
+  line.begin('flush_tlb_func', 'task', false, () => x86(k).fn.flushTlbFunc(k, info));
+}
+
+/** A lazy CPU that is told to flush leaves the mm instead. */
+function leaves(on: Lockstepper, line: Line, record: RecordedRecord, func: FuncInFlight): void {
+  const going = on.at(record);
+  going.func = null;
+  const shows = line.head();
+  const ours = shows?.kind === 'tlb_flush' && shows.reason === 0;
+  const words = ours ? 'leaves the mm' : 'stays';
+  judgeFunc(on, record, func, ours ? 'first' : null, words, 'leaves the mm');
+  going.switching = func.leaving ?? switchTo(on, record.cpu, on.model.initMmAt('init_mm'));
+}
