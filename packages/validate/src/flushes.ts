@@ -40,7 +40,7 @@ const broadcast = (on: Lockstepper): FlushInFlight =>
   newFlush('broadcast', null, true, on.model.seq);
 
 /** All calls of CPU `from` have been taken and run. */
-function takeCalls(on: Lockstepper, from: number): void {
+export function takeCalls(on: Lockstepper, from: number): void {
   const { k, machine } = on.model;
   for (const { id } of machine.cpus) {
     if (id === from) continue;

@@ -30,6 +30,8 @@ export interface FlushInFlight {
   /** Who queued, as recorded; the interrupt is sent from the same place. */
   callsite: string;
   vectorJudged: boolean;
+  /** The initiator has done its own part, where no call shows that. */
+  done: boolean;
 }
 
 /** The flush_tlb_func() that a CPU is in. */
@@ -91,4 +93,5 @@ export const newFlush = (
   queued: [],
   callsite: '',
   vectorJudged: false,
+  done: false,
 });

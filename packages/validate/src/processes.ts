@@ -13,6 +13,8 @@ const KERNEL_THREAD =
 export class Processes {
   readonly #model: Model;
   readonly #mms = new Map<number, KnownMm>();
+  /** What tasks in execve() have left: nobody else flushes it, and nobody else has the new one. */
+  readonly #left = new Map<number, KnownMm>();
   readonly #groups = new Map<number, number>();
   readonly #kernel = new Set<number>();
   #made = 0;
@@ -65,8 +67,21 @@ export class Processes {
     else this.#mms.set(child, this.#make(shares === null));
   }
 
+  /** The mm that a task has other CPUs flush: in execve() the one that it has left. */
+  flushed(task: RecordedTask | null): KnownMm | null {
+    const now = this.of(task);
+    return now === null || task === null ? now : (this.#left.get(task.pid) ?? now);
+  }
+
+  /** `pid` is out of execve(). */
+  execEnded(pid: number): void {
+    this.#left.delete(pid);
+  }
+
   /** `pid` has called execve(): it has an mm of its own. */
   exec(pid: number, bears: boolean): KnownMm {
+    const left = this.#mms.get(pid);
+    if (left !== undefined) this.#left.set(pid, left);
     const entry = this.#make(!bears);
     this.#mms.set(pid, entry);
     return entry;
@@ -78,6 +93,7 @@ export class Processes {
     this.#mms.delete(pid);
     this.#kernel.delete(pid);
     this.#groups.delete(pid);
+    this.#left.delete(pid);
     if (mm === undefined) return;
     for (const other of this.#mms.values()) if (other === mm) return;
     this.#model.release(mm);

@@ -7,6 +7,7 @@ import { type Kernel, type Kthread, PAGE_SHIFT, TLB_FLUSH_ALL } from '@shootdown
 import type { RecordedRecord, TlbFlush } from '@shootdown/trace';
 import { basisOfFunc, MISSING } from './bases.ts';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
+import { takeCalls } from './flushes.ts';
 import { closeFunc, judgeFunc, sizeOf, upToDate } from './funcs.ts';
 import { type FuncInFlight, newFlush } from './going.ts';
 import type { Handler } from './handler.ts';
@@ -40,7 +41,8 @@ function infoOf(on: Lockstepper, cpu: number, entry: KnownMm, pages: number): Fl
 function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
   endFlush(on, record);
   line.abandonAll();
-  const entry = on.processes.of(record.task);
+  if (!on.model.recorded.has('csd_queue_cpu')) takeCalls(on, record.cpu);
+  const entry = on.processes.flushed(record.task);
   const { k, seq } = on.model;
   // A kernel thread flushes an mm that is not its own, and a batch is of any.
   if (entry === null || on.unmapping.size > 0) {
@@ -104,11 +106,14 @@ function flushedRemotely(
   record: RecordedRecord,
   event: TlbFlush,
 ): void {
-  const { loaded } = on.model.cpu(record.cpu);
-  const senders = on.going.filter(({ flush }) => flush?.info != null && flush.entry?.mm === loaded);
-  const [sender] = senders;
-  const info = sender?.flush?.info ?? null;
-  if (info === null) return;
+  const { loaded, state } = on.model.cpu(record.cpu);
+  const reached = state.ctxs[state.loadedMmAsid]?.tlbGen ?? 0;
+  const senders = on.going
+    .flatMap(({ flush }) => flush?.info ?? [])
+    .filter(({ mm, newTlbGen }) => mm === loaded && newTlbGen > reached)
+    .toSorted((a, b) => a.newTlbGen - b.newTlbGen);
+  const info = senders.at(-1);
+  if (info === undefined) return;
   const { k } = on.model;
   const entry = on.model.entryOf(loaded);
   const sure = senders.length === 1 ? basisOfFunc(on, record.cpu, entry) : null;
@@ -133,6 +138,10 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
     const next = on.processes.mmOf(event.nextPid, event.nextComm);
     if (next === null) becomeLazy(on, line, record);
     else beginSwitch(on, line, record, next);
+  },
+
+  sched_process_exec(on, _line, { task }) {
+    if (task !== null) on.processes.execEnded(task.pid);
   },
 
   sched_process_fork(on, _line, { task, event }, payload) {
@@ -168,11 +177,14 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (reason !== 3) return;
     // The local part of a call is one as well.
     const alone =
-      flush === null || flush.info === null || on.model.recorded.has('csd_function_entry');
+      flush === null ||
+      flush.info === null ||
+      flush.done ||
+      on.model.recorded.has('csd_function_entry');
     if (alone) return flushAlone(on, line, record, pages);
     const basis = basisOfFunc(on, record.cpu, flush.entry);
     judgeDone(on, line, record, event, { ...basis, info: flush.info });
-    endFlush(on, record);
+    flush.done = true;
   },
 
   csd_queue_cpu(on, line, record, payload) {

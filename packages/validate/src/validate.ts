@@ -202,7 +202,7 @@ export class Validation {
     }
     line.settle(seq);
     if (!on.bears) this.#appeared(record.cpu);
-    if (on.going[record.cpu]?.switching !== null && !SWITCHING.has(kind))
+    if (on.going[record.cpu]?.switching !== null && !isOfSwitch(kind, record))
       closeSwitch(on, line, record);
     const handler = this.#handlers.get(kind);
     if (handler === undefined) {
@@ -261,7 +261,8 @@ export class Validation {
 }
 
 /** Records that lie inside switch_mm_irqs_off(). */
-const SWITCHING: ReadonlySet<string> = new Set(['cr3_a', 'cr3_b', 'tlb_flush']);
+const isOfSwitch = (kind: string, { event }: RecordedRecord): boolean =>
+  kind === 'cr3_a' || kind === 'cr3_b' || (event.kind === 'tlb_flush' && event.reason === 0);
 
 const marked = (scores: Readonly<Record<string, Score>>): boolean =>
   Object.values(scores).some((score) => totalOf(score) > 0);
