@@ -12,7 +12,7 @@ import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import type { KnownMm } from './model.ts';
 import { field, number } from './payload.ts';
-import { judgeGeneration } from './probeReads.ts';
+import { doubt, judgeGeneration } from './probeReads.ts';
 
 const NO_MM = /^(?:0x)?0+$/;
 
@@ -40,10 +40,19 @@ export const infoIn = (
   end: endOf(payload),
   strideShift: number(payload, 'stride') ?? 12,
   freedTables: number(payload, 'freed') === 1,
-  newTlbGen: entry === null ? 0 : (number(payload, 'gen') ?? 0) - entry.offset,
+  newTlbGen: entry === null ? 0 : generationIn(on, entry, number(payload, 'gen') ?? 0),
   initiatingCpu: on.model.machine.cpu(number(payload, 'init') ?? cpu).id,
   trimCpumask: number(payload, 'trim') === 1,
 });
+
+function generationIn(on: Lockstepper, entry: KnownMm, recorded: number): number {
+  if (entry.generation === Known.no) {
+    // The first that is seen of it: how far each CPU is behind is not.
+    entry.offset = recorded - contextOf(entry.mm).tlbGen.value;
+    doubt(on, entry);
+  }
+  return recorded - entry.offset;
+}
 
 /** Judges what is flushed of an mm: the range, and the generation that it brings about. */
 export function judgeInfo(

@@ -46,6 +46,7 @@ export interface SwitchInFlight extends Basis {
   readonly entry: KnownMm;
   /** Nothing to decide: the same mm, and not lazy. */
   readonly trivial: boolean;
+  readonly lazy: boolean;
   /** What its ASIDs held before, and which was next. */
   readonly before: readonly TlbContext[];
   readonly nextAsid: number;

@@ -66,6 +66,8 @@ export interface ModelOptions {
 
 /** Frames for page tables that nobody walks here. */
 const FRAMES = 512;
+/** Generations that an mm from before the recording has room for below. */
+const EARLIER = 2 ** 20;
 
 /** The model. */
 export class Model implements Lockstep {
@@ -155,13 +157,16 @@ export class Model implements Lockstep {
   newMmAt(address: string, born: boolean): KnownMm {
     const mm = newMm(this.k, `mm@${address}`, this.k.initMm.pgd);
     this.#watch(mm);
+    // Earlier generations than the first that is seen are to come, in calls on their way.
+    const base = born ? 0 : EARLIER;
+    contextOf(mm).tlbGen.value = base;
     return this.#keep({
       at: address,
       mm,
       ctx: null,
       born,
       mask: born ? Known.yes : Known.no,
-      offset: 0,
+      offset: -base,
       generation: born ? Known.yes : Known.no,
       batches: 0,
       doubted: false,
@@ -197,7 +202,8 @@ export class Model implements Lockstep {
     const state = tlbstate(this.k, cpuId(cpu));
     state.loadedMm.value = mm;
     const ctx = state.ctxs[state.loadedMmAsid];
-    if (ctx !== undefined) ctx.ctxId = contextOf(mm).ctxId;
+    const { ctxId, tlbGen } = contextOf(mm);
+    if (ctx !== undefined) Object.assign(ctx, { ctxId, tlbGen: tlbGen.value });
     const known = this.known[cpu];
     if (known !== undefined) known.loaded = true;
   }

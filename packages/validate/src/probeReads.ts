@@ -94,7 +94,8 @@ export function doubt(on: Lockstepper, entry: KnownMm): void {
   const { ctxId } = contextOf(entry.mm);
   entry.doubted = true;
   for (const { cpu } of on.model.lines) {
-    const { known, state } = on.model.cpu(cpu.id);
+    const { known, state, loaded } = on.model.cpu(cpu.id);
+    if (loaded === entry.mm) known.gens[state.loadedMmAsid] = false;
     state.ctxs.forEach((ctx, asid) => {
       if (ctx.ctxId === ctxId) known.gens[asid] = false;
     });
@@ -116,8 +117,12 @@ export function raiseBatched(on: Lockstepper, line: Line, pid: number, cpus: big
   }
   const rest = own === null ? cpus : cpus & ~bitsOf(own.mm.cpumask.value);
   if (rest === 0n) return;
-  for (const entry of on.model.mms)
-    if (entry !== own && (bitsOf(entry.mm.cpumask.value) & rest) !== 0n) doubt(on, entry);
+  for (const entry of on.model.mms) {
+    const concerned = entry.mask === Known.no || (bitsOf(entry.mm.cpumask.value) & rest) !== 0n;
+    if (entry === own || !concerned) continue;
+    entry.batches++;
+    doubt(on, entry);
+  }
 }
 
 /** Judges the mm_cpumask of `entry` that a probe of `line` has read. */

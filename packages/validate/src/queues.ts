@@ -20,6 +20,8 @@ export class Queue {
   #taking = -1;
   #took = -1;
   #added = -1;
+  /** Until it was taken once, calls of before the recording may wait. */
+  #known = false;
 
   /** A call was queued. Gives whether it was alone, as far as that is certain. */
   add(csd: string, from: Line, seq: number): boolean | null {
@@ -30,7 +32,7 @@ export class Queue {
   }
 
   get #alone(): boolean | null {
-    if (this.#waiting.every(({ state }) => state === 'taken')) return true;
+    if (this.#waiting.every(({ state }) => state === 'taken')) return this.#known ? true : null;
     // It is there once its caller has gone on, unless somebody is just taking it.
     const there = this.#waiting.some(
       ({ state, from, since }) => state === 'there' && from.last > since,
@@ -56,6 +58,7 @@ export class Queue {
       else if (call.state === 'there') call.state = 'open';
     }
     this.#took = seq;
+    this.#known = true;
     this.#taking = -1;
   }
 
@@ -70,5 +73,6 @@ export class Queue {
   forget(): void {
     for (const call of this.#waiting) call.state = 'open';
     this.#taking = -1;
+    this.#known = false;
   }
 }

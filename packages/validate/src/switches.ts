@@ -4,7 +4,7 @@ import type { MmStruct } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
 import { basisOfSwitch, MISSING } from './bases.ts';
 import type { SwitchInFlight } from './going.ts';
-import { Known, least } from './knowledge.ts';
+import { type CpuKnowledge, Known, least } from './knowledge.ts';
 import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import type { KnownMm } from './model.ts';
@@ -70,6 +70,7 @@ export function switchTo(on: Lockstepper, cpu: number, entry: KnownMm): SwitchIn
     entry,
     ...basisOfSwitch(on, cpu, entry),
     trivial: loaded === entry.mm && !state.isLazy.value,
+    lazy: state.isLazy.value,
     before: state.ctxs.map((ctx) => ({ ...ctx })),
     nextAsid: state.nextAsid,
     recordedAsid: null,
@@ -223,11 +224,12 @@ export function closeSwitch(on: Lockstepper, line: Line, record: RecordedRecord)
   }
   const known = on.model.known[record.cpu];
   if (known === undefined) return;
-  // Nothing was written: it was loaded already.
+  // Nothing was written: it was loaded already, and if it was lazy, up to date.
+  const { loaded, state } = on.model.cpu(record.cpu);
+  if (loaded !== switching.entry.mm) on.model.loadOlder(record.cpu, switching.entry.mm);
+  else if (switching.basis === Known.no && switching.lazy) known.gens[state.loadedMmAsid] = true;
   known.loaded = true;
   known.lazy = true;
-  const { loadedMmAsid } = tlbstate(on.model.k, line.cpu.id);
-  if (switching.basis === Known.no) known.gens[loadedMmAsid] = true;
 }
 
 /** What the recording has shown of the ASIDs. */
@@ -255,7 +257,7 @@ function learnSwitch(
   const took = state.nextAsid !== switching.nextAsid;
   // It was certainly not held, or what was taken is the next in turn, as for one that is not.
   const fresh = took && pages !== 0 && (basis === Known.yes || recordedAsid === ours);
-  if (fresh && basis === Known.no && known.nextAsid === Known.yes) known.nextAsid = Known.learned;
+  const guessed = fresh && basis === Known.no;
   let asid = recordedAsid ?? (ours === -1 ? state.loadedMmAsid : ours);
   if (took && !fresh) {
     // It was found in an ASID of before, or may have been: the turn is what it was.
@@ -278,22 +280,25 @@ function learnSwitch(
   const { tlbGen: cell } = contextOf(entry.mm);
   if (pages !== 0 && (line.held(cell).length > 0 || line.values(cell, line.before).length > 1))
     known.gens[asid] = false;
+  if (fresh) taken(known, ctxId);
   if (recordedAsid !== null) {
-    if (fresh && known.nextAsid === Known.no) known.nextAsid = Known.learned;
+    if (guessed) known.nextAsid = Known.no;
+    else if (fresh && known.nextAsid === Known.no) known.nextAsid = Known.learned;
     if (fresh) known.slots[asid] = known.nextAsid;
     else if (known.slots[asid] === Known.no || recordedAsid !== ours)
       known.slots[asid] = Known.learned;
     return;
   }
   // Which one it is nobody sees, but the turn is the same under any numbering.
-  if (!fresh) {
-    if (known.slots[asid] === Known.no) known.afloat.set(ctxId, TLB_NR_DYN_ASIDS);
-    return;
-  }
-  known.slots[asid] = Known.yes;
-  known.nextAsid = Known.yes;
+  if (fresh) {
+    known.slots[asid] = Known.yes;
+    known.nextAsid = Known.yes;
+  } else if (known.slots[asid] === Known.no) known.afloat.set(ctxId, TLB_NR_DYN_ASIDS);
+}
+
+/** An ASID was taken: those of which nobody knows where they are may have been in it. */
+function taken(known: CpuKnowledge, ctxId: number): void {
   known.afloat.delete(ctxId);
-  // Where in the turn those of before stand is not known: any may have been the next.
   for (const [other, left] of known.afloat)
     if (left === 1) known.afloat.delete(other);
     else known.afloat.set(other, left - 1);
