@@ -2,22 +2,8 @@
 import { contextOf } from '@shootdown/arch-x86';
 import { Known, type Level } from './knowledge.ts';
 import type { Lockstepper } from './lockstep.ts';
+import { MISSING } from './missing.ts';
 import type { KnownMm } from './model.ts';
-
-/** What is missing where something cannot be decided. */
-export const MISSING = {
-  mm: 'mm from before the recording',
-  cpu: 'what the CPU had loaded before the recording',
-  asids: 'what the ASIDs held before the recording',
-  batches: 'raised by batched unmaps, which no event shows',
-  order: 'the order of steps that no event shows',
-  polls: 'whether an idle CPU polls',
-  process: 'who runs in which mm, of tasks from before the recording',
-  asked: 'whether a full flush was asked for',
-  stride: 'the size of the entries that are flushed',
-  freed: 'whether tables were freed',
-  sender: 'whose flush it was',
-} as const;
 
 /** A basis, and what is missing if it is Known.no. */
 export interface Basis {
@@ -48,6 +34,7 @@ export function basisOfShould(on: Lockstepper, cpu: number, entry: KnownMm | nul
 export function basisOfFunc(on: Lockstepper, cpu: number, entry: KnownMm | null): Basis {
   const { known, loaded, state } = on.model.cpu(cpu);
   if (isVague(on, loaded)) return no(MISSING.process);
+  if (raisedUnseen(on)) return no(MISSING.batches);
   if (!known.loaded) return entry?.born === true ? YES : no(MISSING.cpu);
   if (entry !== null && loaded !== entry.mm) return YES;
   if (!known.lazy) return no(MISSING.cpu);
@@ -59,6 +46,7 @@ export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Bas
   const { known, loaded, state } = on.model.cpu(cpu);
   if (!known.loaded && !entry.born) return no(MISSING.cpu);
   if (entry.vague || isVague(on, loaded)) return no(MISSING.process);
+  if (raisedUnseen(on)) return no(MISSING.batches);
   if (known.loaded && loaded === entry.mm) {
     if (!known.lazy) return no(MISSING.cpu);
     return known.gens[state.loadedMmAsid] === true ? YES : no(missingGeneration(on, loaded));
@@ -74,6 +62,10 @@ export function basisOfSwitch(on: Lockstepper, cpu: number, entry: KnownMm): Bas
   }
   return known.gens[asid] === true ? YES : no(missingGeneration(on, entry.mm));
 }
+
+/** Somebody unmaps in batches, and no probe shows generations. */
+const raisedUnseen = (on: Lockstepper): boolean =>
+  on.unmapping.size > 0 && !on.model.recorded.has('switch_mm');
 
 const isVague = (on: Lockstepper, mm: unknown): boolean => on.model.entryOf(mm)?.vague === true;
 

@@ -2,7 +2,8 @@
 import { type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
 import type { Csd } from '@shootdown/machine';
 import type { RecordedRecord } from '@shootdown/trace';
-import { basisOfMask, basisOfShould, describe, MISSING } from './bases.ts';
+import { basisOfMask, basisOfShould, describe } from './bases.ts';
+import { MISSING } from './missing.ts';
 import { closeFunc } from './funcs.ts';
 import type { FlushInFlight } from './going.ts';
 import type { Handler } from './handler.ts';
@@ -67,6 +68,7 @@ const targetsOf = ({ what, freed }: FlushInFlight): TargetKind =>
 
 function judgeTarget(
   on: Lockstepper,
+  from: number,
   flush: FlushInFlight,
   how: 'first' | 'other' | null,
   cpu: number,
@@ -76,11 +78,12 @@ function judgeTarget(
   const open =
     how === null &&
     flush.entry !== null &&
-    on.model.histories.changed(flush.entry.mm.cpumask, cpu, flush.since);
+    on.model.histories.changed(flush.entry.mm.cpumask, cpu, flush.since, from);
   const kind = targetsOf(flush);
   const ofMask = basisOfMask(flush.entry);
   const ofShould = basisOfShould(on, cpu, flush.entry);
-  const freedUnknown = flush.info !== null && !ours && on.model.cpu(cpu).state.isLazy.value;
+  const freedUnknown =
+    flush.info?.freedTables === false && !ours && on.model.cpu(cpu).state.isLazy.value;
   const ofTarget =
     kind === 'targets_kept' ? { ...ofShould, basis: least(ofMask.basis, ofShould.basis) } : ofMask;
   const basis = freedUnknown ? { basis: Known.no, missing: MISSING.freed } : ofTarget;
@@ -95,7 +98,7 @@ function drop(on: Lockstepper, record: RecordedRecord, head: Head): void {
   if (flush === null) return;
   if (head.kind === 'ipi_send') judgeVector(on, flush, head.targets ?? [], []);
   if (head.kind !== 'csd_queue_cpu') return;
-  judgeTarget(on, flush, null, head.target, true);
+  judgeTarget(on, record.cpu, flush, null, head.target, true);
   takeBack(on, record.cpu, head.target);
 }
 
@@ -201,7 +204,7 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
         (other.kind === 'should_flush' && other.cpu <= target),
       dropped: (other) => drop(on, record, other),
     });
-    judgeTarget(on, flush, how, target, head !== null);
+    judgeTarget(on, record.cpu, flush, how, target, head !== null);
     on.calls.set(csd, own);
     flush.callsite = callsite;
     const alone = queue?.add(csd, line, on.model.seq) ?? null;

@@ -113,4 +113,6 @@ export interface Difference {
   /** What ours rests on. */
   readonly because: string;
   readonly learned: boolean;
+  /** It lies between the marks of the workload. */
+  readonly inWorkload: boolean;
 }

@@ -7,6 +7,8 @@ import type { Cell, CpuMask } from '@shootdown/machine';
 /** A change of a cell that may not have happened yet for who looked earlier. */
 export interface Change {
   readonly cell: Cell;
+  /** Whose: a CPU sees its own changes in order. */
+  readonly cpu: number;
   /** The value before; of a mask, whether the bit was set. */
   readonly old: unknown;
   /** Of a mask cell the bit; else -1. */
@@ -40,46 +42,49 @@ export class Histories {
     changes.push(change);
   }
 
-  /** What `cell` may have held for code whose steps began after record `since`: newest first. */
-  values(cell: Cell, since: number): readonly unknown[] {
-    const open = this.#open(cell, since);
+  /** What `cell` may have held for code of `cpu` whose steps began after record `since`: newest first. */
+  values(cell: Cell, since: number, cpu: number): readonly unknown[] {
+    const open = this.#open(cell, since, cpu);
     const values: unknown[] = [cell.value];
     for (const { old } of open.toReversed()) if (!values.includes(old)) values.push(old);
     return values;
   }
 
   /** The same for one bit of a mask. */
-  bit(cell: Cell<CpuMask>, bit: number, since: number): readonly boolean[] {
+  bit(cell: Cell<CpuMask>, bit: number, since: number, cpu: number): readonly boolean[] {
     const now = cell.value.has(bit);
-    const other = this.#open(cell, since).some(
+    const other = this.#open(cell, since, cpu).some(
       (change) => change.bit === bit && change.old !== now,
     );
     return other ? [now, !now] : [now];
   }
 
   /** Whether `bit` of a mask may have been changed for code that began after record `since`. */
-  changed(cell: Cell<CpuMask>, bit: number, since: number): boolean {
-    return this.#open(cell, since).some((change) => change.bit === bit);
+  changed(cell: Cell<CpuMask>, bit: number, since: number, cpu: number): boolean {
+    return this.#open(cell, since, cpu).some((change) => change.bit === bit);
   }
 
   /** Whether `bit` of a mask was `on` at some time since record `since`. */
-  wasBit(cell: Cell<CpuMask>, bit: number, on: boolean, since: number): boolean {
+  wasBit(cell: Cell<CpuMask>, bit: number, on: boolean, since: number, cpu: number): boolean {
     if (cell.value.has(bit) === on) return true;
-    return this.#open(cell, since).some((change) => change.bit === bit && change.old === on);
+    return this.#open(cell, since, cpu).some((change) => change.bit === bit && change.old === on);
   }
 
   /** The bits of a mask that may have been otherwise. */
-  openBits(cell: Cell<CpuMask>, since: number): readonly number[] {
-    const bits = this.#open(cell, since)
+  openBits(cell: Cell<CpuMask>, since: number, cpu: number): readonly number[] {
+    const bits = this.#open(cell, since, cpu)
       .filter(({ bit, old }) => cell.value.has(bit) !== old)
       .map(({ bit }) => bit);
     return Array.from(new Set(bits));
   }
 
-  #open(cell: Cell, since: number): readonly Change[] {
+  /** Changes by others than `cpu` that may be to come for code of it that began after `since`. */
+  #open(cell: Cell, since: number, cpu: number): readonly Change[] {
     const changes = this.#changes.get(cell);
     if (changes === undefined) return NONE;
-    return changes.filter(({ settled, undone }) => !undone && settled > since);
+    return changes.filter(
+      (change) => !change.undone && change.settled > since && change.cpu !== cpu,
+    );
   }
 }
 

@@ -4,11 +4,13 @@ import {
   type DecisionKind,
   type Difference,
   newScores,
+  type Score,
   score,
   type Scores,
   type Verdict,
 } from './decisions.ts';
 import { Known, type Level } from './knowledge.ts';
+import { MISSING } from './missing.ts';
 
 /** One decision that is to be judged. */
 export interface Decision {
@@ -20,6 +22,12 @@ export interface Decision {
   readonly ours: () => string;
   readonly recorded: () => string;
   readonly because: () => string;
+}
+
+function withdraw(score: Score, learned: boolean): void {
+  if (learned) score.learnedDifferent--;
+  else score.different--;
+  score.undecidable.set(MISSING.lost, (score.undecidable.get(MISSING.lost) ?? 0) + 1);
 }
 
 /** How many differences are kept in full. */
@@ -49,6 +57,17 @@ export class Judge {
     return false;
   }
 
+  /** What was found different since record `seq` may be so because of events that are missing. */
+  withdraw(seq: number): void {
+    for (let last = this.differences.at(-1); last !== undefined; last = this.differences.at(-1)) {
+      if (last.record <= seq) return;
+      this.differences.pop();
+      this.differenceCount--;
+      withdraw(this.all[last.kind], last.learned);
+      if (last.inWorkload) withdraw(this.workload[last.kind], last.learned);
+    }
+  }
+
   /** The model was put right. */
   resync(reason: string): void {
     this.resyncs.set(reason, (this.resyncs.get(reason) ?? 0) + 1);
@@ -68,6 +87,7 @@ export class Judge {
       recorded: recorded(),
       because: because(),
       learned: basis === Known.learned,
+      inWorkload: this.inWorkload,
     });
   }
 }

@@ -203,7 +203,7 @@ export class Line {
 
   /** Reads a cell as a probe of this CPU would: every value it may have held. */
   values<T>(cell: Cell<T>, since: number): readonly T[] {
-    return this.#all.histories.values(cell, since) as readonly T[];
+    return this.#all.histories.values(cell, since, this.cpu.id) as readonly T[];
   }
 
   /** Other CPUs that are about to increment `cell`, or may have done so. */
@@ -322,7 +322,14 @@ export class Line {
       const old = cell.value;
       const result = kind.execute(machine, this.cpu, op, 0);
       if (cell.value !== old)
-        this.#top?.undo.push({ cell, old, bit: -1, settled: 0, undone: false });
+        this.#top?.undo.push({
+          cell,
+          cpu: this.cpu.id,
+          old,
+          bit: -1,
+          settled: 0,
+          undone: false,
+        });
       return result;
     }
     switch (kind.name) {
@@ -330,7 +337,7 @@ export class Line {
         return this.#pick(cell);
       case 'testBit':
         return this.#choose(
-          histories.bit(cell as Cell<CpuMask>, op.operand as number, this.#since),
+          histories.bit(cell as Cell<CpuMask>, op.operand as number, this.#since, this.cpu.id),
         );
       case 'readMask':
         return this.#pickMask(cell as Cell<CpuMask>);
@@ -341,7 +348,15 @@ export class Line {
     const old = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
     const result = kind.execute(machine, this.cpu, op, 0);
     const now = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
-    if (now !== old) this.#changed({ cell, old, bit, settled: Infinity, undone: false });
+    if (now !== old)
+      this.#changed({
+        cell,
+        cpu: this.cpu.id,
+        old,
+        bit,
+        settled: Infinity,
+        undone: false,
+      });
     return result;
   }
 
@@ -357,7 +372,7 @@ export class Line {
 
   #pick(cell: Cell): unknown {
     if (this.#choices === null) return cell.value;
-    const values = Array.from(this.#all.histories.values(cell, this.#since));
+    const values = Array.from(this.#all.histories.values(cell, this.#since, this.cpu.id));
     const held = this.held(cell);
     const picked = this.#index(values.length + held.length);
     if (picked < values.length) return values[picked];
@@ -368,7 +383,7 @@ export class Line {
   #pickMask(cell: Cell<CpuMask>): CpuMask {
     const mask = cell.value.copy();
     if (this.#choices === null) return mask;
-    for (const bit of this.#all.histories.openBits(cell, this.#since)) {
+    for (const bit of this.#all.histories.openBits(cell, this.#since, this.cpu.id)) {
       if (this.#index(2) === 0) continue;
       if (mask.has(bit)) mask.clear(bit);
       else mask.set(bit);

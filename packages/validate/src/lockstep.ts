@@ -79,6 +79,12 @@ export class Lockstepper {
   /** Events of `cpu`, or of nobody knows which, are missing: nothing that they may have changed is known. */
   forget(cpu: number | null): void {
     const { lines, known, queues, mms } = this.model;
+    const since = cpu === null ? this.model.seq : (lines[cpu]?.last ?? 0);
+    this.judge.withdraw(since);
+    this.firstBorn = Infinity;
+    this.forked.clear();
+    this.inExec.clear();
+    this.processes.forget();
     for (const { cpu: of } of lines) {
       if (cpu !== null && of.id !== cpu) continue;
       lines[of.id]?.abandonAll();
@@ -94,6 +100,7 @@ export class Lockstepper {
       entry.mask = Known.no;
       entry.generation = Known.no;
       entry.born = false;
+      entry.gap = true;
       doubt(this, entry);
     }
     this.judge.resync('events are missing');

@@ -34,6 +34,8 @@ export interface KnownMm {
   ctx: string | null;
   /** It was made during the recording, so nothing of it is from before. */
   born: boolean;
+  /** Events were missing since it was first seen. */
+  gap: boolean;
   /** Its mm_cpumask. */
   mask: Level;
   /** Its generation, as recorded, is the model's plus this. */
@@ -170,6 +172,7 @@ export class Model implements Lockstep {
       generation: born ? Known.yes : Known.no,
       batches: 0,
       doubted: false,
+      gap: false,
       vague: false,
     });
   }
@@ -193,6 +196,7 @@ export class Model implements Lockstep {
       generation: Known.yes,
       batches: 0,
       doubted: false,
+      gap: false,
       vague: false,
     });
   }

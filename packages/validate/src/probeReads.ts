@@ -5,7 +5,7 @@
  */
 import { contextOf, tlbstate } from '@shootdown/arch-x86';
 import type { CpuMask } from '@shootdown/machine';
-import { MISSING } from './bases.ts';
+import { MISSING } from './missing.ts';
 import { Known } from './knowledge.ts';
 import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
@@ -135,7 +135,9 @@ export function judgeMaskRead(on: Lockstepper, line: Line, entry: KnownMm, recor
   const wrong = maskOf(count, bitsOf(ours) ^ recorded);
   later(on, line, (late) => {
     const { histories } = on.model;
-    const open = wrong.members().every((cpu) => histories.wasBit(cell, cpu, !ours.has(cpu), since));
+    const open = wrong
+      .members()
+      .every((cpu) => histories.wasBit(cell, cpu, !ours.has(cpu), since, line.cpu.id));
     const how = wrong.empty ? 'first' : open ? 'other' : null;
     if (how === null && !late && entry.mask === Known.yes) return false;
     const basis = { basis: entry.mask, missing: MISSING.mm };

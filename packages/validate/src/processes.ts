@@ -73,6 +73,11 @@ export class Processes {
     return now === null || task === null ? now : (this.#left.get(task.pid) ?? now);
   }
 
+  /** Forks and execs may be missing. */
+  forget(): void {
+    for (const entry of this.#mms.values()) entry.vague = true;
+  }
+
   /** `pid` is out of execve(). */
   execEnded(pid: number): void {
     this.#left.delete(pid);

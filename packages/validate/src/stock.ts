@@ -5,7 +5,8 @@
 import { contextOf, type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
 import { type Kernel, type Kthread, PAGE_SHIFT, TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
 import type { RecordedRecord, TlbFlush } from '@shootdown/trace';
-import { basisOfFunc, MISSING } from './bases.ts';
+import { basisOfFunc } from './bases.ts';
+import { MISSING } from './missing.ts';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
 import { takeCalls } from './flushes.ts';
 import { closeFunc, judgeFunc, sizeOf, upToDate } from './funcs.ts';
@@ -16,6 +17,7 @@ import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import type { KnownMm } from './model.ts';
 import { number } from './payload.ts';
+import { doubt } from './probeReads.ts';
 import { beginSwitch, handleTaskSwitchFlush, switchTo } from './switches.ts';
 import { TASK_HANDLERS } from './tasks.ts';
 
@@ -47,13 +49,18 @@ function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: n
   // A kernel thread flushes an mm that is not its own, and a batch is of any.
   if (entry === null || on.unmapping.size > 0) {
     on.at(record).flush = null;
+    if (entry !== null) doubt(on, entry);
     return;
   }
   // exit_mm() has borrowed it before the last flush.
-  if (on.exiting.has(record.task?.pid ?? -1)) becomeLazy(on, line, record);
+  const exits = on.exiting.has(record.task?.pid ?? -1);
+  if (exits) becomeLazy(on, line, record);
+  // The last flush of an mm, by exit() or behind execve(), is of its tables too.
+  const freed = exits || entry !== on.processes.of(record.task);
   contextOf(entry.mm).tlbGen.value++;
-  const info = infoOf(on, record.cpu, entry, pages);
-  const flush = { ...newFlush('mm', entry, false, seq), multi: true, info };
+  const info = { ...infoOf(on, record.cpu, entry, pages), freedTables: freed };
+  const done = on.model.cpu(record.cpu).loaded !== entry.mm;
+  const flush = { ...newFlush('mm', entry, freed, seq), multi: true, info, done };
   on.at(record).flush = flush;
   line.begin('flush_tlb_multi', 'task', true, () =>
     x86(k).pv.flushTlbMulti(k, entry.mm.cpumask, info),
@@ -174,7 +181,7 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
     const { func, flush } = going;
     going.func = null;
     if (func !== null) return judgeDone(on, line, record, event, func);
-    if (reason !== 3) return;
+    if (reason !== 3) return upToDate(on, record.cpu, null, false);
     // The local part of a call is one as well.
     const alone =
       flush === null ||
@@ -235,6 +242,8 @@ function outsideSchedule(on: Lockstepper, line: Line, record: RecordedRecord): v
   const { task, cpu } = record;
   const entry = on.processes.of(task);
   if (task === null || entry === null) return;
+  // Or by a switch that the recording begins in the middle of.
+  if (on.at(record).switchedAt === -1 && !on.inExec.has(task.pid)) return;
   if (!on.exiting.has(task.pid)) {
     beginSwitch(on, line, record, on.processes.exec(task.pid, on.bears));
     return;

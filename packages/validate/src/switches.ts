@@ -2,7 +2,8 @@
 import { contextOf, kernPcid, TLB_NR_DYN_ASIDS, tlbstate } from '@shootdown/arch-x86';
 import type { MmStruct } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
-import { basisOfSwitch, MISSING } from './bases.ts';
+import { basisOfSwitch } from './bases.ts';
+import { MISSING } from './missing.ts';
 import type { SwitchInFlight } from './going.ts';
 import { type CpuKnowledge, Known, least } from './knowledge.ts';
 import type { Line } from './line.ts';
@@ -28,7 +29,8 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
   // count up.
   const born =
     on.bears &&
-    (entry !== null ||
+    // Where another mm was, unless it came in a gap;
+    (entry?.gap === false ||
       (!scheduled && (record.task?.pid ?? 0) !== 0) ||
       (scheduled && on.forked.has(going.nextPid)) ||
       ctxId >= on.firstBorn);
@@ -265,6 +267,8 @@ function learnSwitch(
     if (ours !== -1) Object.assign(state.ctxs[ours] ?? {}, before[ours]);
     const free = known.slots.findIndex((slot, at) => slot === Known.no && before[at]?.ctxId === 0);
     if (recordedAsid === null && free !== -1) asid = free;
+    // Or it was the next in turn after all: then the others stand one nearer to theirs.
+    if (recordedAsid === null && pages !== 0) known.gens.fill(false);
   } else if (recordedAsid !== null && ours !== -1 && recordedAsid !== ours) {
     Object.assign(state.ctxs[ours] ?? {}, before[ours]);
     if (fresh) {

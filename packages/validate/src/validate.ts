@@ -79,17 +79,89 @@ async function drive(
   }
   if (records === 0) throw refuse(trace.name, 'it has no events');
   const found = survey(trace, front.flat(), options);
-  const kernel = kernelOf(trace, front.flat(), found, options);
-  const validation = new Validation(found, { ...options, kernel: kernel.value });
+  let trials = trialsOf(trace, found, options);
+  const feed = (batch: readonly RecordedRecord[], missing: readonly number[]): void => {
+    for (const { validation } of trials) {
+      for (const record of batch) validation.record(record);
+      validation.gap(missing);
+    }
+  };
   front.forEach((batch, at) => {
-    for (const record of batch) validation.record(record);
-    validation.gap(gaps[at] ?? []);
+    feed(batch, gaps[at] ?? []);
+    trials = fittest(trials);
   });
-  for (let next = await source.next(); next.done !== true; next = await source.next()) {
-    for (const record of next.value) validation.record(record);
-    validation.gap(newGaps(trace, known));
+  for (let next = await source.next(); next.done !== true; next = await source.next())
+    feed(next.value, newGaps(trace, known));
+  const [best, ...others] = fittest(trials);
+  if (best === undefined) throw refuse(trace.name, 'no release to try');
+  const like = others.flatMap(({ releases }) => releases);
+  return best.validation.result(trace, kernelOf(best, like));
+}
+
+/** One release, or some that decide alike, tried on a recording. */
+interface Trial {
+  readonly releases: readonly Release[];
+  /** Why it is this one, if nothing has to be tried. */
+  readonly by: string | null;
+  readonly validation: Validation;
+}
+
+/** As told, as the recording says, or every set of rules that there is. */
+function trialsOf(trace: OpenedTrace, found: Survey, options: ValidateOptions): readonly Trial[] {
+  const { kernel } = trace.header;
+  const only = (release: Release, by: string): readonly Trial[] => [
+    {
+      releases: [release],
+      by,
+      validation: new Validation(found, { ...options, kernel: release }),
+    },
+  ];
+  if (options.kernel !== undefined) return only(options.kernel, 'as told');
+  const named = RELEASES.find((release) => seriesOf(release) === seriesOf(kernel ?? ''));
+  if (named !== undefined) return only(named, `the header, ${kernel ?? ''}`);
+  return apart().map((releases) => ({
+    releases,
+    by: null,
+    validation: new Validation(found, { ...options, kernel: releases.at(-1) }),
+  }));
+}
+
+const seriesOf = (release: string): string => release.split('.').slice(0, 2).join('.');
+
+/** Those that fit best so far; the default release's first, else the newest. */
+function fittest(trials: readonly Trial[]): readonly Trial[] {
+  const least = Math.min(...trials.map(({ validation }) => validation.differences));
+  return trials
+    .filter(({ validation }) => validation.differences === least)
+    .toSorted((a, b) => age(b) - age(a));
+}
+
+const age = ({ releases }: Trial): number =>
+  releases.includes(DEFAULT_RELEASE)
+    ? RELEASES.length
+    : RELEASES.indexOf(releases.at(-1) ?? '6.18');
+
+function kernelOf({ releases, by, validation }: Trial, like: readonly Release[]): Finding<Release> {
+  const value = releases.includes(DEFAULT_RELEASE)
+    ? DEFAULT_RELEASE
+    : (releases.at(-1) ?? DEFAULT_RELEASE);
+  if (by !== null) return { value, by };
+  const others = [...releases, ...like].filter((release) => release !== value);
+  const alike = others.length === 0 ? '' : `, as do those of ${others.join(', ')}`;
+  return { value, by: `its rules fit best, with ${validation.differences} differences${alike}` };
+}
+
+/** Releases by what their TLB code decides: those that decide alike together. */
+function apart(): readonly (readonly Release[])[] {
+  const groups = new Map<string, Release[]>();
+  for (const release of RELEASES) {
+    const { cpumaskClearedLazily, trimsCpumask } = rulesOf(release);
+    const key = `${cpumaskClearedLazily} ${trimsCpumask}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [release]);
+    else group.push(release);
   }
-  return validation.result(trace, kernel);
+  return Array.from(groups.values());
 }
 
 /** CPUs of which events are missing behind the batch that was just read; -1: of some CPU. */
@@ -105,52 +177,6 @@ function newGaps(trace: OpenedTrace, known: Map<number, number>): readonly numbe
   return fresh;
 }
 
-/** Which release's rules hold: as told, as the recording says, or as fits its front best. */
-function kernelOf(
-  trace: OpenedTrace,
-  front: readonly RecordedRecord[],
-  found: Survey,
-  options: ValidateOptions,
-): Finding<Release> {
-  if (options.kernel !== undefined) return { value: options.kernel, by: 'as told' };
-  const { kernel } = trace.header;
-  const series = kernel?.split('.').slice(0, 2).join('.');
-  const named = RELEASES.find((release) => release.split('.').slice(0, 2).join('.') === series);
-  if (named !== undefined) return { value: named, by: `the header, ${kernel ?? ''}` };
-  const some = front.slice(0, FRONT);
-  const tries = apart().map(({ releases }) => {
-    const [release] = releases;
-    const trial = new Validation(found, { ...options, kernel: release });
-    for (const record of some) trial.record(record);
-    return { releases, differences: trial.differences };
-  });
-  const least = Math.min(...tries.map(({ differences }) => differences));
-  const best = tries
-    .filter(({ differences }) => differences === least)
-    .flatMap(({ releases }) => releases);
-  const value =
-    best.find((release) => release === DEFAULT_RELEASE) ?? best.at(-1) ?? DEFAULT_RELEASE;
-  const others = best.filter((release) => release !== value);
-  const alike = others.length === 0 ? '' : `, as do those of ${others.join(', ')}`;
-  return {
-    value,
-    by: `its rules fit the first ${some.length} records best, with ${least} differences${alike}`,
-  };
-}
-
-/** Releases whose TLB code decides alike are one. */
-function apart(): readonly { readonly releases: readonly Release[] }[] {
-  const groups = new Map<string, Release[]>();
-  for (const release of RELEASES) {
-    const { cpumaskClearedLazily, trimsCpumask } = rulesOf(release);
-    const key = `${cpumaskClearedLazily} ${trimsCpumask}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [release]);
-    else group.push(release);
-  }
-  return Array.from(groups.values(), (releases) => ({ releases }));
-}
-
 /** Feeds records to a model and keeps the score. */
 export class Validation {
   readonly #on: Lockstepper;
@@ -158,6 +184,7 @@ export class Validation {
   readonly #options: ValidateOptions;
   readonly #handlers: ReadonlyMap<string, Handler>;
   readonly #unseen: Set<number>;
+  readonly #gaps = new Set<number>();
   #outside = 0;
 
   constructor(found: Survey, options: ValidateOptions) {
@@ -200,6 +227,7 @@ export class Validation {
       line.onNext = null;
       look();
     }
+    if (this.#gaps.delete(record.cpu)) on.forget(record.cpu);
     line.settle(seq);
     if (!on.bears) this.#appeared(record.cpu);
     if (on.going[record.cpu]?.switching !== null && !isOfSwitch(kind, record))
@@ -217,7 +245,11 @@ export class Validation {
 
   /** Events of these CPUs are missing here: what was known does not hold any more. */
   gap(cpus: readonly number[]): void {
-    for (const cpu of cpus) this.#on.forget(cpu === -1 ? null : cpu);
+    for (const cpu of cpus) {
+      this.#on.forget(cpu === -1 ? null : cpu);
+      // They may lie anywhere before its next record.
+      if (cpu !== -1) this.#gaps.add(cpu);
+    }
   }
 
   /** What has come of it. */
