@@ -50,15 +50,6 @@ export class Histories {
     return values;
   }
 
-  /** The same for one bit of a mask. */
-  bit(cell: Cell<CpuMask>, bit: number, since: number, cpu: number): readonly boolean[] {
-    const now = cell.value.has(bit);
-    const other = this.#open(cell, since, cpu).some(
-      (change) => change.bit === bit && change.old !== now,
-    );
-    return other ? [now, !now] : [now];
-  }
-
   /** Whether `bit` of a mask may have been changed for code that began after record `since`. */
   changed(cell: Cell<CpuMask>, bit: number, since: number, cpu: number): boolean {
     return this.#open(cell, since, cpu).some((change) => change.bit === bit);

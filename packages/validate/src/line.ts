@@ -12,16 +12,16 @@ import {
   type Cell,
   type Coroutine,
   type Cpu,
-  CpuMask,
   type Machine,
   type Op,
   type Task,
 } from '@shootdown/machine';
 import type { Kernel } from '@shootdown/mmu-gather';
 import type { RecordedEvent } from '@shootdown/trace';
+import { Executor, takeBack } from './executor.ts';
 import type { Change, Histories } from './history.ts';
 import { ownAnswer, type Sighting, sightingOf } from './observe.ts';
-import { next } from './orders.ts';
+import { Orders } from './orders.ts';
 import { newPrivate, type Private, restore, save } from './privateState.ts';
 
 /** What a CPU has to show next. */
@@ -74,13 +74,25 @@ export class Line {
   readonly #all: Lockstep;
   readonly #activities: Activity[] = [];
   #unsettled: Change[] = [];
-  /** Which of the possible values each ambiguous read takes; null: the present one. */
-  #choices: number[] | null = null;
-  #radices: number[] = [];
+  readonly #orders = new Orders();
+  readonly #executor: Executor;
 
   constructor(all: Lockstep, cpu: Cpu) {
     this.#all = all;
     this.cpu = cpu;
+    this.#executor = new Executor(cpu, {
+      machine: all.machine,
+      histories: all.histories,
+      orders: this.#orders,
+      held: (cell) => this.held(cell).map((line) => () => line.advance()),
+      since: () => this.#top?.since ?? this.before,
+      changed: (change, shared) => {
+        this.#top?.undo.push(change);
+        if (!shared) return;
+        all.histories.note(change);
+        this.#unsettled.push(change);
+      },
+    });
   }
 
   /** What it does, outermost first. */
@@ -170,17 +182,17 @@ export class Line {
     if (fits(this.head())) return 'first';
     const top = this.#top;
     if (top === undefined) return null;
-    const choices: number[] = [];
+    this.#orders.begin();
     for (let order = 0; order < MAX_ORDERS; order++) {
-      this.#again(top, choices);
+      this.#again(top);
       if (fits(this.head())) {
-        this.#choices = null;
+        this.#orders.end();
         return 'other';
       }
-      if (!next(choices, this.#radices)) break;
+      if (!this.#orders.next()) break;
     }
-    this.#again(top, []);
-    this.#choices = null;
+    this.#orders.end();
+    this.#again(top);
     this.head();
     return null;
   }
@@ -213,13 +225,13 @@ export class Line {
 
   /** Has this line make the increment that it was held at. */
   advance(): void {
-    const choices = this.#choices;
-    this.#choices = null;
-    const { current } = this.#all.machine;
-    this.#release();
-    this.#run();
-    this.#all.machine.current = current;
-    this.#choices = choices;
+    const { machine } = this.#all;
+    const { current } = machine;
+    this.#orders.outside(() => {
+      this.#release();
+      this.#run();
+    });
+    machine.current = current;
   }
 
   /** Shows a tracepoint that the code has just passed. */
@@ -260,7 +272,7 @@ export class Line {
         continue;
       }
       if (!op.kind.ready(machine, cpu, op)) return;
-      if (this.#choices === null && this.#waits(op)) {
+      if (!this.#orders.trying && this.#waits(op)) {
         top.held = op.cell;
         return;
       }
@@ -306,106 +318,7 @@ export class Line {
   }
 
   #step(top: Activity, op: Op): void {
-    const { cpu } = this;
-    const { machine } = this.#all;
-    machine.current = cpu;
-    const result = this.#execute(op);
-    machine.current = null;
-    this.#answer(top, result);
-  }
-
-  #execute(op: Op): unknown {
-    const { cell, kind } = op;
-    const { machine, histories } = this.#all;
-    if (cell === null) return kind.execute(machine, this.cpu, op, 0);
-    if (!histories.watches(cell)) {
-      const old = cell.value;
-      const result = kind.execute(machine, this.cpu, op, 0);
-      if (cell.value !== old)
-        this.#top?.undo.push({
-          cell,
-          cpu: this.cpu.id,
-          old,
-          bit: -1,
-          settled: 0,
-          undone: false,
-        });
-      return result;
-    }
-    switch (kind.name) {
-      case 'load':
-        return this.#pick(cell);
-      case 'testBit':
-        return this.#choose(
-          histories.bit(cell as Cell<CpuMask>, op.operand as number, this.#since, this.cpu.id),
-        );
-      case 'readMask':
-        return this.#pickMask(cell as Cell<CpuMask>);
-      case 'locked':
-        this.#overtake(cell);
-    }
-    const bit = cell.bits === 0 ? -1 : (op.operand as number);
-    const old = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
-    const result = kind.execute(machine, this.cpu, op, 0);
-    const now = bit === -1 ? cell.value : (cell.value as CpuMask).has(bit);
-    if (now !== old)
-      this.#changed({
-        cell,
-        cpu: this.cpu.id,
-        old,
-        bit,
-        settled: Infinity,
-        undone: false,
-      });
-    return result;
-  }
-
-  #changed(change: Change): void {
-    this.#all.histories.note(change);
-    this.#unsettled.push(change);
-    this.#top?.undo.push(change);
-  }
-
-  get #since(): number {
-    return this.#top?.since ?? this.before;
-  }
-
-  #pick(cell: Cell): unknown {
-    if (this.#choices === null) return cell.value;
-    const values = Array.from(this.#all.histories.values(cell, this.#since, this.cpu.id));
-    const held = this.held(cell);
-    const picked = this.#index(values.length + held.length);
-    if (picked < values.length) return values[picked];
-    for (const line of held.slice(0, picked - values.length + 1)) line.advance();
-    return cell.value;
-  }
-
-  #pickMask(cell: Cell<CpuMask>): CpuMask {
-    const mask = cell.value.copy();
-    if (this.#choices === null) return mask;
-    for (const bit of this.#all.histories.openBits(cell, this.#since, this.cpu.id)) {
-      if (this.#index(2) === 0) continue;
-      if (mask.has(bit)) mask.clear(bit);
-      else mask.set(bit);
-    }
-    return mask;
-  }
-
-  /** Lets increments of others, which wait for their records, be first. */
-  #overtake(cell: Cell): void {
-    if (this.#choices === null) return;
-    const held = this.held(cell);
-    for (const line of held.slice(0, this.#index(held.length + 1))) line.advance();
-  }
-
-  #choose<T>(values: readonly T[]): T {
-    return values[this.#choices === null ? 0 : this.#index(values.length)] as T;
-  }
-
-  #index(count: number): number {
-    if (count < 2 || this.#choices === null) return 0;
-    const at = this.#radices.push(count) - 1;
-    return Math.min(this.#choices[at] ?? 0, count - 1);
+    this.#answer(top, this.#executor.step(op));
   }
 
   /** From here on `activity` can be taken back. */
@@ -417,18 +330,12 @@ export class Line {
   }
 
   /** Takes `activity` back to its last record and runs it again. */
-  #again(activity: Activity, choices: number[]): void {
+  #again(activity: Activity): void {
     const { cpu } = this;
     const { k, machine } = this.#all;
     // It has ended meanwhile, and given way to what is below.
     assert(this.#top === activity, 'only the innermost is run again');
-    for (const change of activity.undo.toReversed()) {
-      const { cell, bit, old } = change;
-      change.undone = true;
-      if (bit === -1) cell.value = old;
-      else if (old === true) (cell.value as CpuMask).set(bit);
-      else (cell.value as CpuMask).clear(bit);
-    }
+    takeBack(activity.undo);
     activity.undo = [];
     const answers = activity.log.splice(0);
     activity.shown.length = 0;
@@ -441,7 +348,5 @@ export class Line {
     }
     activity.shown.length = 0;
     restore(k, cpu, activity.private);
-    this.#choices = choices;
-    this.#radices = [];
   }
 }

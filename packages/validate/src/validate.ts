@@ -39,6 +39,10 @@ export interface ValidateOptions {
 
 /** So many records are looked at before the model is built. */
 const FRONT = 1 << 15;
+/** So many records later releases that do not fit are given up. */
+const STRETCH = 1 << 10;
+/** So many more differences than the best are no accident. */
+const HOPELESS = 4;
 
 /** Events that say that a CPU comes or goes. */
 const HOTPLUG = /^cpuhp_(?:enter|multi_enter)$/;
@@ -81,15 +85,14 @@ async function drive(
   const found = survey(trace, front.flat(), options);
   let trials = trialsOf(trace, found, options);
   const feed = (batch: readonly RecordedRecord[], missing: readonly number[]): void => {
-    for (const { validation } of trials) {
-      for (const record of batch) validation.record(record);
-      validation.gap(missing);
+    for (let from = 0; from < batch.length; from += STRETCH) {
+      const stretch = batch.slice(from, from + STRETCH);
+      for (const { validation } of trials) for (const record of stretch) validation.record(record);
+      if (trials.length > 1) trials = plausible(trials);
     }
+    for (const { validation } of trials) validation.gap(missing);
   };
-  front.forEach((batch, at) => {
-    feed(batch, gaps[at] ?? []);
-    trials = fittest(trials);
-  });
+  front.forEach((batch, at) => feed(batch, gaps[at] ?? []));
   for (let next = await source.next(); next.done !== true; next = await source.next())
     feed(next.value, newGaps(trace, known));
   const [best, ...others] = fittest(trials);
@@ -128,7 +131,13 @@ function trialsOf(trace: OpenedTrace, found: Survey, options: ValidateOptions): 
 
 const seriesOf = (release: string): string => release.split('.').slice(0, 2).join('.');
 
-/** Those that fit best so far; the default release's first, else the newest. */
+/** Without those that are hopelessly behind. */
+function plausible(trials: readonly Trial[]): readonly Trial[] {
+  const least = Math.min(...trials.map(({ validation }) => validation.differences));
+  return trials.filter(({ validation }) => validation.differences <= least + HOPELESS);
+}
+
+/** Those that fit best; the default release's first, else the newest. */
 function fittest(trials: readonly Trial[]): readonly Trial[] {
   const least = Math.min(...trials.map(({ validation }) => validation.differences));
   return trials
