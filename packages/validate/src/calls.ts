@@ -184,6 +184,7 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
     const { event } = record;
     if (event.kind !== 'csd_queue_cpu') return;
     const { target, func, callsite } = event;
+    if (target >= on.model.machine.count) return;
     const csd = String(event.csd);
     const { calls } = on.model.k;
     const queue = on.model.queues[target];

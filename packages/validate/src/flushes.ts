@@ -1,5 +1,5 @@
 /** What starts a flush, and what the initiator does. */
-import { x86 } from '@shootdown/arch-x86';
+import { contextOf, x86 } from '@shootdown/arch-x86';
 import type { RecordedRecord } from '@shootdown/trace';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
 import {
@@ -14,9 +14,11 @@ import {
 } from './funcs.ts';
 import { type FlushInFlight, newFlush } from './going.ts';
 import type { Handler } from './handler.ts';
+import { Known } from './knowledge.ts';
 import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import { maskOf } from './masks.ts';
+import type { KnownMm } from './model.ts';
 import { field, mask, number } from './payload.ts';
 import { judgeGenerationRead, judgeMaskRead, raiseBatched } from './probeReads.ts';
 import { handleTaskSwitchFlush } from './switches.ts';
@@ -51,6 +53,30 @@ export function takeCalls(on: Lockstepper, from: number): void {
   }
 }
 
+/** By more than flushes that are on their way can make it seem. */
+const goesBack = (on: Lockstepper, { mm, offset, generation }: KnownMm, before: number): boolean =>
+  generation !== Known.no && before + on.model.machine.count < contextOf(mm).tlbGen.value + offset;
+
+/** The mm at `at` that a task flushes. */
+function flushedMm(
+  on: Lockstepper,
+  { cpu, task }: RecordedRecord,
+  at: string,
+  before: number | null,
+): KnownMm {
+  const known = on.model.find(at);
+  const pid = task?.pid ?? -1;
+  // Until execve() switches, what it flushes and has not loaded is the mm that it is making.
+  const making = on.inExec.has(pid) && known?.mm !== on.model.cpu(cpu).loaded;
+  if (making && on.made.get(pid) !== at) {
+    on.made.set(pid, at);
+    return on.model.newMmAt(at, on.bears);
+  }
+  // A generation never goes back: another mm is there now.
+  const another = known !== null && before !== null && goesBack(on, known, before);
+  return known === null || another ? on.model.newMmAt(at, false) : known;
+}
+
 /** Flushes. */
 export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
   ...CALL_HANDLERS,
@@ -59,11 +85,7 @@ export const FLUSH_HANDLERS: Readonly<Record<string, Handler>> = {
     const at = field(payload, 'mm');
     const before = number(payload, 'gen_before');
     if (at === null) return;
-    const exec = on.inExec.has(record.task?.pid ?? -1);
-    let entry = on.model.find(at);
-    // A generation never goes back: another mm is there now.
-    if (entry === null || (before !== null && before < entry.offset))
-      entry = on.model.newMmAt(at, on.bears && (exec || before === 0));
+    const entry = flushedMm(on, record, at, before);
     const info = {
       mm: entry.mm,
       start: number(payload, 'start') ?? 0,

@@ -45,8 +45,10 @@ export class Lockstepper {
   readonly going: readonly Going[];
   /** Tasks that were forked in the recording and have no mm of their own yet. */
   readonly forked: Set<number> = new Set();
-  /** Tasks in execve(). */
+  /** Tasks in execve(), up to the switch to the mm that it makes. */
   readonly inExec: Set<number> = new Set();
+  /** Where the mms are that they are making. */
+  readonly made: Map<number, string> = new Map();
   /** Tasks that may be unmapping in batches. */
   readonly unmapping: Set<number> = new Set();
   /** Tasks in a system call that may unmap in batches from their own mm. */

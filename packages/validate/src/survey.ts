@@ -105,13 +105,19 @@ function depthOf(name: string, recorded: ReadonlySet<string>): Depth {
 }
 
 function cpusOf(
-  { header }: OpenedTrace,
+  { header, name }: OpenedTrace,
   seen: ReadonlySet<number>,
   told: number | undefined,
 ): Finding<number> {
+  const least = Math.max(...seen) + 1;
+  if (told !== undefined && told < least)
+    throw refuse(
+      name,
+      `it has records of CPU ${least - 1}, so the machine has ${least} CPUs at least, not ${told}`,
+    );
   if (told !== undefined) return { value: told, by: 'as told' };
-  if (header.cpus !== null) return { value: header.cpus, by: 'the header' };
-  return { value: Math.max(...seen) + 1, by: 'the highest CPU that has records' };
+  if (header.cpus !== null && header.cpus >= least) return { value: header.cpus, by: 'the header' };
+  return { value: least, by: 'the highest CPU that has records' };
 }
 
 function pcidOf(

@@ -23,7 +23,8 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
     return entry;
   }
   const going = on.at(record);
-  const scheduled = going.switchedAt === on.model.lines[record.cpu]?.before;
+  const pid = record.task?.pid ?? 0;
+  const scheduled = isScheduled(on, record);
   const ctxId = ctx === null ? Number.NaN : Number(ctx);
   // Out of schedule() only execve() loads another mm; a forked task's is its own; and context ids
   // count up.
@@ -31,7 +32,7 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
     on.bears &&
     // Where another mm was, unless it came in a gap;
     (entry?.gap === false ||
-      (!scheduled && (record.task?.pid ?? 0) !== 0) ||
+      (!scheduled && pid !== 0) ||
       (scheduled && on.forked.has(going.nextPid)) ||
       ctxId >= on.firstBorn);
   if (scheduled) on.forked.delete(going.nextPid);
@@ -40,6 +41,10 @@ function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string
   made.ctx = ctx;
   return made;
 }
+
+/** The record before it on its CPU was the scheduler's. */
+const isScheduled = (on: Lockstepper, record: RecordedRecord): boolean =>
+  on.at(record).switchedAt === on.model.lines[record.cpu]?.before;
 
 /** The probe at the entry of switch_mm_irqs_off(). */
 export function handleSwitch(
@@ -52,6 +57,8 @@ export function handleSwitch(
   if (at === null) return;
   const going = on.at(record);
   const entry = nextMm(on, record, at, field(payload, 'next_ctx'));
+  // execve() has what it has made.
+  if (!isScheduled(on, record)) on.inExec.delete(record.task?.pid ?? 0);
   const { mm } = entry;
   const { k } = on.model;
   if (going.func !== null && mm === k.initMm) leaveLazily(on, line, record, mm);

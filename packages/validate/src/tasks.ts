@@ -53,6 +53,7 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
 
   sched_process_exit(on, _line, { task }) {
     if (task === null) return;
+    on.made.delete(task.pid);
     for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.sharing, on.exiting])
       set.delete(task.pid);
   },
@@ -75,6 +76,7 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
   sys_exit(on, _line, { event, task }) {
     if (event.kind !== 'sys_exit' || task === null) return;
     on.inExec.delete(task.pid);
+    on.made.delete(task.pid);
     on.unmapping.delete(task.pid);
     on.unmappingOwn.delete(task.pid);
   },
