@@ -2,7 +2,7 @@
 import { UsageError } from '@shootdown/machine';
 import type { TraceKind } from '@shootdown/trace';
 import type { Parameter, Values } from '@shootdown/linux-mm';
-import type { Kconfig } from '@shootdown/mmu-gather';
+import { type Kconfig, type Release, RELEASES } from '@shootdown/mmu-gather';
 import type { TimeBound } from '@shootdown/whatif';
 
 /** The forms of an answer. */
@@ -89,6 +89,13 @@ export function parseBudget(word: string): number {
   if (!/^\d+$/.test(word))
     throw new UsageError('ERR_BUDGET', `--budget ${word}: expected a number of calls, 0 or more`);
   return Number(word);
+}
+
+/** One of RELEASES. @throws UsageError ERR_KERNEL */
+export function parseRelease(word: string): Release {
+  const release = RELEASES.find((known) => known === word);
+  if (release !== undefined) return release;
+  throw new UsageError('ERR_KERNEL', `--kernel ${word}: expected one of ${RELEASES.join(', ')}`);
 }
 
 /** A whole number from 1 to `most`. @throws UsageError ERR_OPTION */

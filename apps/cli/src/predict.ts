@@ -12,7 +12,7 @@ import { type Marks, predictFlushes } from '@shootdown/whatif';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
 import { jsonText } from './json.ts';
-import { parseFormat, parseKind } from './options.ts';
+import { parseFormat, parseKind, parseRelease } from './options.ts';
 import { progress, type Progress } from './progress.ts';
 import type { Output } from './replay.ts';
 
@@ -36,7 +36,7 @@ export async function predict(file: string, flags: PredictFlags, output: Output)
   if (format === 'ndjson')
     throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
   const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
-  const asked = flags.kernel === undefined ? null : releaseNamed(flags.kernel);
+  const asked = flags.kernel === undefined ? null : parseRelease(flags.kernel);
   const marks = flags.marks === undefined ? undefined : parseMarks(flags.marks);
   const pcid = flags.pcid ?? true;
   const features = { pcid, invpcid: pcid, pti: flags.pti ?? false };
@@ -73,15 +73,6 @@ export async function predict(file: string, flags: PredictFlags, output: Output)
     bar?.stop();
     await input.close();
   }
-}
-
-function releaseNamed(name: string): Release {
-  const release = RELEASES.find((known) => known === name);
-  if (release !== undefined) return release;
-  throw new UsageError(
-    'ERR_KERNEL',
-    `--kernel ${name}: expected one of ${RELEASES.join(', ')} (default: nearest to the trace's)`,
-  );
 }
 
 /** Major and minor number; null if it begins otherwise. */

@@ -2,16 +2,37 @@
 import { Command, CommanderError } from 'commander';
 import { type Parameter, type Workload, WORKLOADS } from '@shootdown/linux-mm';
 import { DEFAULT_RELEASE, RELEASES } from '@shootdown/mmu-gather';
-import { calibrateSchema, replaySchema, runSchema } from '@shootdown/report';
+import {
+  calibrateSchema,
+  predictSchema,
+  replaySchema,
+  runSchema,
+  validateSchema,
+} from '@shootdown/report';
 import { parseCpuList, UsageError } from '@shootdown/machine';
 import { Exit } from './exitCodes.ts';
 import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
+import { probeCommands } from './recordProbes.ts';
 import { BACKEND_NAMES } from './backends.ts';
 import { addCalibrate } from './calibrate.ts';
 import { FALLIBLE } from './options.ts';
 import { run as runWorkload, type RunFlags } from './run.ts';
 import { type Output, replay, type ReplayFlags } from './replay.ts';
+import { addValidate } from './validate.ts';
+
+/** The options of `record` as commander gives them. */
+interface RecordFlags {
+  readonly isolated: string;
+  readonly seconds: string;
+  readonly depth: string;
+}
+
+/** What `record` prints, by depth. */
+const DEPTHS: ReadonlyMap<string, typeof recordCommands> = new Map([
+  ['calls', recordCommands],
+  ['probes', probeCommands],
+]);
 
 /**
  * Runs the command line `words` (without node and script); gives the exit code. Throws what the
@@ -68,14 +89,21 @@ export async function run(words: readonly string[], output: Output): Promise<num
     .description('print the commands that record a trace which answers')
     .option('--isolated <cpus>', 'the CPUs that should be quiet', '6-7')
     .option('--seconds <n>', 'how long', '10')
-    .action((flags: { readonly isolated: string; readonly seconds: string }) => {
+    .option('--depth <depth>', 'calls, for replay; probes, for validate', 'calls')
+    .action((flags: RecordFlags) => {
       const isolated = parseCpuList(flags.isolated, null);
       if (!/^[1-9]\d*$/.test(flags.seconds))
         throw new UsageError(
           'ERR_OPTION',
           `--seconds ${flags.seconds}: expected a whole number of seconds`,
         );
-      output.write(recordCommands(isolated, Number(flags.seconds)));
+      const commands = DEPTHS.get(flags.depth);
+      if (commands === undefined)
+        throw new UsageError(
+          'ERR_OPTION',
+          `--depth ${flags.depth}: expected ${Array.from(DEPTHS.keys()).join(' or ')}`,
+        );
+      output.write(commands(isolated, Number(flags.seconds)));
     });
   const workloads = program
     .command('run')
@@ -86,19 +114,21 @@ export async function run(words: readonly string[], output: Output): Promise<num
     workloadCommand(workloads, workload).action((flags: RunFlags) => {
       code = runWorkload(workload, flags, output);
     });
-  addCalibrate(program, output, (exit) => {
+  const done = (exit: number): void => {
     code = exit;
-  });
+  };
+  addCalibrate(program, output, done);
+  addValidate(program, output, done);
   program
     .command('schema')
     .description('print the JSON Schema of -f json')
-    .argument('[command]', 'replay, run or calibrate', 'replay')
+    .argument('[command]', 'replay, run, calibrate, validate or predict', 'replay')
     .action((command: string) => {
       const schema = SCHEMAS.get(command);
       if (schema === undefined)
         throw new UsageError(
           'ERR_OPTION',
-          `schema ${command}: expected ${Array.from(SCHEMAS.keys()).join(' or ')}`,
+          `schema ${command}: expected one of ${Array.from(SCHEMAS.keys()).join(', ')}`,
         );
       output.write(`${JSON.stringify(schema, null, 2)}\n`);
     });
@@ -116,6 +146,8 @@ const SCHEMAS: ReadonlyMap<string, unknown> = new Map([
   ['replay', replaySchema],
   ['run', runSchema],
   ['calibrate', calibrateSchema],
+  ['validate', validateSchema],
+  ['predict', predictSchema],
 ]);
 
 /** The command of one workload: what all have, and its own parameters. */

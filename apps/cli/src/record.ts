@@ -11,17 +11,29 @@ import { type CpuId, formatCpuList } from '@shootdown/machine';
  */
 const SYSCALLS = ['m*', 'p*_m*', '*fork', 'clone*', 'exec*', 'exit*', 'brk', '*_module', 'bpf'];
 
+/** Options of trace-cmd for these calls, and for `more`. */
+export const syscallEvents = (...more: readonly string[]): readonly string[] =>
+  [...SYSCALLS, ...more].map(
+    (name) => `-e 'syscalls:sys_enter_${name}' -e 'syscalls:sys_exit_${name}'`,
+  );
+
+/** A CPU for the recorder: none of `isolated`. */
+export function recorderCpu(isolated: readonly CpuId[]): number {
+  let recorder = 0;
+  while (isolated.some((cpu) => cpu === recorder)) recorder++;
+  return recorder;
+}
+
 /** The commands, for a recording of `seconds` that keeps the recorder off `isolated`. */
 export function recordCommands(isolated: readonly CpuId[], seconds: number): string {
   const list = formatCpuList(isolated);
-  let recorder = 0;
-  while (isolated.some((cpu) => cpu === recorder)) recorder++;
+  const recorder = recorderCpu(isolated);
   const lines = [
     `taskset -c ${recorder} trace-cmd record -C mono -b 20000 -o trace.dat`,
     '-e tlb:tlb_flush -e csd -e ipi',
     "-e 'irq_vectors:call_function*' -e irq_vectors:reschedule_entry -e irq_vectors:irq_work_entry",
     '-e sched:sched_switch -e exceptions:page_fault_user -e huge_memory -e migrate:mm_migrate_pages',
-    ...SYSCALLS.map((name) => `-e 'syscalls:sys_enter_${name}' -e 'syscalls:sys_exit_${name}'`),
+    ...syscallEvents(),
     `sleep ${seconds}`,
   ];
   return [

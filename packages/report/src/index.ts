@@ -44,3 +44,15 @@ export {
   predictView,
   type PredictView,
 } from './predict/view.ts';
+export { validateBlocks, type ValidateParts } from './validate/document.ts';
+export { validateSchema } from './validate/schema.ts';
+export {
+  type DecisionView,
+  type DifferenceView,
+  type FieldsView,
+  type FoundView,
+  type ScoreView,
+  type ValidateContext,
+  validateView,
+  type ValidateView,
+} from './validate/view.ts';

@@ -205,6 +205,19 @@ export function handleFlushed(
   if (head !== null) line.accept();
   if (how === null) on.judge.resync('flush_tlb_func');
   upToDate(on, record.cpu, func?.info.mm ?? null, head !== null);
+  if (pages === -1) doubtOrder(on, line);
+}
+
+/**
+ * A full flush goes up to the generation that is read. Which one that was, if somebody raised it
+ * meanwhile, nobody has seen.
+ */
+export function doubtOrder(on: Lockstepper, line: Line): void {
+  const { known, state, loaded } = on.model.cpu(line.cpu.id);
+  if (typeof loaded === 'symbol') return;
+  const { tlbGen } = contextOf(loaded);
+  if (line.held(tlbGen).length > 0 || line.values(tlbGen, line.before).length > 1)
+    known.gens[state.loadedMmAsid] = false;
 }
 
 /** A CPU was seen to flush. */

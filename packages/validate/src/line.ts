@@ -84,7 +84,7 @@ export class Line {
       machine: all.machine,
       histories: all.histories,
       orders: this.#orders,
-      held: (cell) => this.held(cell).map((line) => () => line.advance()),
+      held: (cell) => this.held(cell).map((line) => () => line.advance(cell)),
       since: () => this.#top?.since ?? this.before,
       changed: (change, shared) => {
         this.#top?.undo.push(change);
@@ -218,18 +218,37 @@ export class Line {
     return this.#all.histories.values(cell, since, this.cpu.id) as readonly T[];
   }
 
-  /** Other CPUs that are about to increment `cell`, or may have done so. */
+  /** CPUs that are about to increment `cell`, or may have done so: others, or this one below. */
   held(cell: Cell): readonly Line[] {
-    return this.#all.lines.filter((line) => line !== this && line.#held === cell);
+    const top = this.#top;
+    return this.#all.lines.filter((line) =>
+      line.#activities.some((activity) => activity.held === cell && activity !== top),
+    );
   }
 
-  /** Has this line make the increment that it was held at. */
-  advance(): void {
+  /** Has this line make the increment of `cell` that it was held at. */
+  advance(cell: Cell): void {
+    const { cpu } = this;
     const { machine } = this.#all;
     const { current } = machine;
+    const top = this.#top;
+    const holder = this.#activities.find(({ held }) => held === cell);
+    if (top === undefined || holder === undefined) return;
     this.#orders.outside(() => {
-      this.#release();
-      this.#run();
+      if (holder === top) {
+        this.#release();
+        this.#run();
+        return;
+      }
+      // An interrupt came on top of it: it goes on below, by this one step.
+      const { task, op } = cpu;
+      cpu.task = holder.task;
+      cpu.op = holder.op;
+      holder.held = null;
+      if (cpu.op !== null) this.#step(holder, cpu.op);
+      holder.op = cpu.op;
+      cpu.task = task;
+      cpu.op = op;
     });
     machine.current = current;
   }

@@ -37,7 +37,8 @@ export function judgeGenerationRead(
   const ours = cell.value + entry.offset;
   later(on, line, (late) => {
     // A generation that is shown was reached: whoever is about to raise it has done so.
-    for (const other of line.held(cell)) if (cell.value + entry.offset < recorded) other.advance();
+    for (const other of line.held(cell))
+      if (cell.value + entry.offset < recorded) other.advance(cell);
     const may = line.values(cell, since).some((value) => value + entry.offset === recorded);
     const how = recorded === ours && !late ? 'first' : may ? 'other' : null;
     if (how === null && !late && entry.generation === Known.yes && !raisesUnseen(on, entry))

@@ -9,7 +9,7 @@ import { basisOfFunc } from './bases.ts';
 import { MISSING } from './missing.ts';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
 import { takeCalls } from './flushes.ts';
-import { closeFunc, judgeFunc, sizeOf, upToDate } from './funcs.ts';
+import { closeFunc, doubtOrder, judgeFunc, sizeOf, upToDate } from './funcs.ts';
 import { type FuncInFlight, newFlush } from './going.ts';
 import type { Handler } from './handler.ts';
 import { Known } from './knowledge.ts';
@@ -104,6 +104,7 @@ function judgeDone(
   if (head !== null) line.accept();
   if (how === null && !huge) on.judge.resync('flush_tlb_func');
   upToDate(on, record.cpu, func.info.mm, head !== null);
+  if (pages === -1) doubtOrder(on, line);
 }
 
 /** Reason 1 where no call is recorded: of whose flush it is, as far as one is going on. */

@@ -3,6 +3,7 @@ import { contextOf, kernPcid, TLB_NR_DYN_ASIDS, tlbstate } from '@shootdown/arch
 import type { MmStruct } from '@shootdown/mmu-gather';
 import type { RecordedRecord } from '@shootdown/trace';
 import { basisOfSwitch } from './bases.ts';
+import { doubtOrder } from './funcs.ts';
 import { MISSING } from './missing.ts';
 import type { SwitchInFlight } from './going.ts';
 import { type CpuKnowledge, Known, least } from './knowledge.ts';
@@ -287,10 +288,7 @@ function learnSwitch(
   Object.assign(state.ctxs[asid] ?? {}, { ctxId, tlbGen: upTo });
   state.loadedMmAsid = asid;
   known.gens[asid] = true;
-  // Flushed up to which generation, if somebody raised it meanwhile, nobody has seen.
-  const { tlbGen: cell } = contextOf(entry.mm);
-  if (pages !== 0 && (line.held(cell).length > 0 || line.values(cell, line.before).length > 1))
-    known.gens[asid] = false;
+  if (pages !== 0) doubtOrder(on, line);
   if (fresh) taken(known, ctxId);
   if (recordedAsid !== null) {
     if (guessed) known.nextAsid = Known.no;

@@ -10,7 +10,7 @@ import { native } from '@shootdown/backend-native';
 import { bytesSource, type OpenedTrace, openTrace, type RecordedRecord } from '@shootdown/trace';
 import { type Prediction, predictFlushes, type PredictOptions } from './predict.ts';
 
-const FIXTURES = fileURLToPath(new URL('../../fixtures/', import.meta.url));
+const EXAMPLES = fileURLToPath(new URL('../../../../examples/traces/', import.meta.url));
 
 /** One recorded run. */
 export interface Run {
@@ -20,10 +20,13 @@ export interface Run {
 }
 
 /** The runs that are part of the project. */
-export const SHIPPED: readonly Run[] = ['W1-madvise-T2-N50', 'W9-asid-K5'].map((name) => ({
-  name,
-  path: join(FIXTURES, `linux-6.12.117-${name}.trace.txt.gz`),
-}));
+export const SHIPPED: readonly Run[] = [
+  {
+    name: 'W1-madvise-T2-N50',
+    path: join(EXAMPLES, 'qemu-6.12-madvise.probes.ftrace.txt.gz'),
+  },
+  { name: 'W9-asid-K5', path: join(EXAMPLES, 'qemu-6.12-asid.probes.ftrace.txt.gz') },
+];
 
 /** The sets of runs that are looked for: 6.12.117, with PCID and without PTI. */
 const SETS = ['6.12-c8', '6.12-c8-numa'];
