@@ -53,8 +53,8 @@ export class Lockstepper {
   readonly unmapping: Set<number> = new Set();
   /** Tasks in a system call that may unmap in batches from their own mm. */
   readonly unmappingOwn: Set<number> = new Set();
-  /** Tasks in a clone() that shares the mm. */
-  readonly sharing: Set<number> = new Set();
+  /** Tasks that are making another, and whether that shares the mm. */
+  readonly cloning: Map<number, boolean> = new Map();
   /** Whose call each call_single_data is, by its recorded address. */
   readonly calls: Map<string, Csd> = new Map();
   /** The lowest context id that is known to be of the recording's time. */

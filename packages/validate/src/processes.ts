@@ -67,10 +67,13 @@ export class Processes {
     else this.#mms.set(child, this.#make(shares === null));
   }
 
-  /** The mm that a task has other CPUs flush: in execve() the one that it has left. */
-  flushed(task: RecordedTask | null): KnownMm | null {
+  /** The mm that a task has other CPUs flush: the one that execve() has left, once and all of it. */
+  flushed(task: RecordedTask | null, pages: number): KnownMm | null {
     const now = this.of(task);
-    return now === null || task === null ? now : (this.#left.get(task.pid) ?? now);
+    if (now === null || task === null || pages !== -1) return now;
+    const left = this.#left.get(task.pid) ?? now;
+    this.#left.delete(task.pid);
+    return left;
   }
 
   /** Forks and execs may be missing. */

@@ -4,7 +4,7 @@
  */
 import { contextOf, type FlushTlbInfo, x86 } from '@shootdown/arch-x86';
 import { type Kernel, type Kthread, PAGE_SHIFT, TLB_FLUSH_ALL } from '@shootdown/mmu-gather';
-import type { RecordedRecord, TlbFlush } from '@shootdown/trace';
+import type { CsdQueueCpu, RecordedRecord, TlbFlush } from '@shootdown/trace';
 import { basisOfFunc } from './bases.ts';
 import { MISSING } from './missing.ts';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
@@ -39,12 +39,21 @@ function infoOf(on: Lockstepper, cpu: number, entry: KnownMm, pages: number): Fl
   };
 }
 
+/** A task's mm is the one that its CPU has loaded: or somebody was taken for somebody else. */
+function mustBeLoaded(on: Lockstepper, { cpu }: RecordedRecord, entry: KnownMm): void {
+  const { loaded } = on.model.cpu(cpu);
+  if (loaded === entry.mm) return;
+  entry.vague = true;
+  const other = on.model.entryOf(loaded);
+  if (other !== null && loaded !== on.model.k.initMm) other.vague = true;
+}
+
 /** Reason 4: a flush with other CPUs in the mask begins. */
 function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
   endFlush(on, record);
   line.abandonAll();
   if (!on.model.recorded.has('csd_queue_cpu')) takeCalls(on, record.cpu);
-  const entry = on.processes.flushed(record.task);
+  const entry = on.processes.flushed(record.task, pages);
   const { k, seq } = on.model;
   // A kernel thread flushes an mm that is not its own, and a batch is of any.
   if (entry === null || on.unmapping.size > 0) {
@@ -52,6 +61,7 @@ function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: n
     if (entry !== null) doubt(on, entry);
     return;
   }
+  if (entry === on.processes.of(record.task)) mustBeLoaded(on, record, entry);
   // exit_mm() has borrowed it before the last flush.
   const exits = on.exiting.has(record.task?.pid ?? -1);
   if (exits) becomeLazy(on, line, record);
@@ -75,6 +85,7 @@ function flushAlone(on: Lockstepper, line: Line, record: RecordedRecord, pages: 
   const entry = on.processes.of(record.task);
   if (entry === null) return;
   const { k } = on.model;
+  mustBeLoaded(on, record, entry);
   contextOf(entry.mm).tlbGen.value++;
   const info = infoOf(on, record.cpu, entry, pages);
   const basis = basisOfFunc(on, record.cpu, entry);
@@ -155,8 +166,7 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
   sched_process_fork(on, _line, { task, event }, payload) {
     const child = number(payload, 'child_pid');
     if (child === null || task === null || event.kind !== 'other') return;
-    const seen = on.model.recorded.has('sys_enter');
-    on.processes.fork(task, child, seen ? on.sharing.has(task.pid) : null);
+    on.processes.fork(task, child, on.cloning.get(task.pid) ?? null);
   },
 
   sched_process_exit(on, line, record, payload) {
@@ -197,7 +207,7 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
 
   csd_queue_cpu(on, line, record, payload) {
     const { event } = record;
-    if (event.kind === 'csd_queue_cpu') beginBroadcast(on, line, record, event.func);
+    if (event.kind === 'csd_queue_cpu') beginBroadcast(on, line, record, event);
     CALL_HANDLERS['csd_queue_cpu']?.(on, line, record, payload);
   },
 
@@ -223,11 +233,19 @@ const BROADCASTS: ReadonlyMap<string, (k: Kernel) => Kthread> = new Map([
 ]);
 
 /** The first call of a broadcast says that there is one. */
-function beginBroadcast(on: Lockstepper, line: Line, record: RecordedRecord, func: string): void {
+function beginBroadcast(
+  on: Lockstepper,
+  line: Line,
+  record: RecordedRecord,
+  { func, target }: CsdQueueCpu,
+): void {
   const start = BROADCASTS.get(func);
   const going = on.at(record);
-  if (start === undefined || going.flush?.what === 'broadcast') return;
   const { k, seq } = on.model;
+  // CPUs are called in ascending order, and interrupted at the end.
+  const last = going.flush?.queued.at(-1)?.target ?? -1;
+  const goesOn = going.flush?.what === 'broadcast' && !going.flush.vectorJudged && last < target;
+  if (start === undefined || goesOn) return;
   endFlush(on, record);
   going.flush = newFlush('broadcast', null, true, seq);
   line.begin(func, 'task', true, () => start(k));
@@ -246,7 +264,9 @@ function outsideSchedule(on: Lockstepper, line: Line, record: RecordedRecord): v
   // Or by a switch that the recording begins in the middle of.
   if (on.at(record).switchedAt === -1 && !on.inExec.has(task.pid)) return;
   if (!on.exiting.has(task.pid)) {
-    beginSwitch(on, line, record, on.processes.exec(task.pid, on.bears));
+    // Where system calls are not recorded it may have been either.
+    const born = on.bears && on.inExec.has(task.pid);
+    beginSwitch(on, line, record, on.processes.exec(task.pid, born));
     return;
   }
   becomeLazy(on, line, record);

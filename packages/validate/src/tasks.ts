@@ -48,35 +48,36 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
 
   sched_process_fork(on, _line, record, payload) {
     const child = number(payload, 'child_pid');
-    if (child !== null && !on.sharing.has(record.task?.pid ?? -1)) on.forked.add(child);
+    const shares = on.cloning.get(record.task?.pid ?? -1);
+    if (child !== null && shares === false) on.forked.add(child);
   },
 
   sched_process_exit(on, _line, { task }) {
     if (task === null) return;
     on.made.delete(task.pid);
-    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.sharing, on.exiting])
+    on.cloning.delete(task.pid);
+    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.exiting])
       set.delete(task.pid);
   },
 
   sys_enter(on, _line, { event, task }) {
     if (event.kind !== 'sys_enter' || task === null) return;
-    const { syscall, args, values } = event;
+    const { syscall } = event;
     if (syscall === 'execve' || syscall === 'execveat') on.inExec.add(task.pid);
     if (MIGRATES.has(syscall) && !on.model.recorded.has('mm_migrate_pages_start'))
       on.unmapping.add(task.pid);
     if (pagesOut(event)) on.unmapping.add(task.pid);
     if (syscall === 'exit' || syscall === 'exit_group') on.exiting.add(task.pid);
     if (OWN.has(syscall)) on.unmappingOwn.add(task.pid);
-    const flags = values[args.indexOf('clone_flags')] ?? 0;
-    if (syscall === 'clone3' || syscall === 'vfork' || (syscall === 'clone' && hasFlag(flags)))
-      on.sharing.add(task.pid);
-    else if (syscall === 'clone' || syscall === 'fork') on.sharing.delete(task.pid);
+    const shares = sharesMm(event);
+    if (shares !== null) on.cloning.set(task.pid, shares);
   },
 
   sys_exit(on, _line, { event, task }) {
     if (event.kind !== 'sys_exit' || task === null) return;
     on.inExec.delete(task.pid);
     on.made.delete(task.pid);
+    on.cloning.delete(task.pid);
     on.unmapping.delete(task.pid);
     on.unmappingOwn.delete(task.pid);
   },
@@ -90,4 +91,11 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
   },
 };
 
-const hasFlag = (flags: number): boolean => (flags & CLONE_VM) !== 0;
+/** Whether a system call makes a task in the same mm; null: it makes none. */
+function sharesMm({ syscall, args, values }: SysEnter): boolean | null {
+  if (syscall === 'fork') return false;
+  // clone3() has its flags in memory: it is what threads are made by.
+  if (syscall === 'vfork' || syscall === 'clone3') return true;
+  if (syscall !== 'clone') return null;
+  return ((values[args.indexOf('clone_flags')] ?? 0) & CLONE_VM) !== 0;
+}
