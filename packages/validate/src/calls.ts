@@ -210,6 +210,8 @@ export const CALL_HANDLERS: Readonly<Record<string, Handler>> = {
     flush.callsite = callsite;
     const alone = queue?.add(csd, line, on.model.seq) ?? null;
     flush.queued.push({ target, seq: on.model.seq, alone, ours: head !== null });
+    // It waits there, whoever's it is.
+    if (head === null) calls.queue(target).value ??= on.stranger(record.cpu, target);
     if (head !== null) line.accept();
     else if (flush.info !== null) callAnyway(on, own, flush.info);
     else on.judge.resync('a call that ours does not make');

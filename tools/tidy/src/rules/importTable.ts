@@ -82,7 +82,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   },
   validate: {
     loads: ['machine', 'mmu-gather', 'arch-x86', 'trace'],
-    tests: ['backend-native'],
+    tests: RUNS,
     reason:
       'drives the x86 code by a recording of it, and so knows an architecture, which whatif may not; the backend is handed in',
   },
