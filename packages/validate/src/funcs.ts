@@ -214,6 +214,8 @@ export function handleFlushed(
  */
 export function doubtOrder(on: Lockstepper, line: Line): void {
   const { known, state, loaded } = on.model.cpu(line.cpu.id);
+  const going = on.going[line.cpu.id];
+  if (going !== undefined) going.flushedAt = on.model.seq;
   if (typeof loaded === 'symbol') return;
   const { tlbGen } = contextOf(loaded);
   if (line.held(tlbGen).length > 0 || line.values(tlbGen, line.before).length > 1)

@@ -213,6 +213,17 @@ export class Line {
     this.accept(head !== null && head === sightingOf(this.cpu.op) ? ownAnswer(head) : undefined);
   }
 
+  /** Changes a cell as code of this CPU has done, somewhere before the present record or behind it. */
+  write<T>(cell: Cell<T>, value: NoInfer<T>): void {
+    const { histories } = this.#all;
+    const old = cell.value;
+    cell.value = value;
+    const cpu = this.cpu.id;
+    const change: Change = { cell, cpu, old, bit: -1, settled: Infinity, undone: false };
+    histories.note(change);
+    this.#unsettled.push(change);
+  }
+
   /** Reads a cell as a probe of this CPU would: every value it may have held. */
   values<T>(cell: Cell<T>, since: number): readonly T[] {
     return this.#all.histories.values(cell, since, this.cpu.id) as readonly T[];

@@ -48,6 +48,21 @@ function mustBeLoaded(on: Lockstepper, { cpu }: RecordedRecord, entry: KnownMm):
   if (other !== null && loaded !== on.model.k.initMm) other.vague = true;
 }
 
+/**
+ * A flush raises the generation some time before it shows: whoever has flushed everything since the
+ * record before may have seen that or not.
+ */
+function raise(on: Lockstepper, line: Line, entry: KnownMm): void {
+  const { ctxId, tlbGen } = contextOf(entry.mm);
+  line.write(tlbGen, tlbGen.value + 1);
+  on.going.forEach(({ flushedAt }, cpu) => {
+    if (flushedAt <= line.before || cpu === line.cpu.id) return;
+    const { known, state } = on.model.cpu(cpu);
+    const asid = state.ctxs.findIndex((ctx) => ctx.ctxId === ctxId);
+    if (asid !== -1) known.gens[asid] = false;
+  });
+}
+
 /** Reason 4: a flush with other CPUs in the mask begins. */
 function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
   endFlush(on, record);
@@ -67,7 +82,7 @@ function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: n
   if (exits) becomeLazy(on, line, record);
   // The last flush of an mm, by exit() or behind execve(), is of its tables too.
   const freed = exits || entry !== on.processes.of(record.task);
-  contextOf(entry.mm).tlbGen.value++;
+  raise(on, line, entry);
   const info = { ...infoOf(on, record.cpu, entry, pages), freedTables: freed };
   const done = on.model.cpu(record.cpu).loaded !== entry.mm;
   const flush = { ...newFlush('mm', entry, freed, seq), multi: true, info, done };
@@ -86,7 +101,7 @@ function flushAlone(on: Lockstepper, line: Line, record: RecordedRecord, pages: 
   if (entry === null) return;
   const { k } = on.model;
   mustBeLoaded(on, record, entry);
-  contextOf(entry.mm).tlbGen.value++;
+  raise(on, line, entry);
   const info = infoOf(on, record.cpu, entry, pages);
   const basis = basisOfFunc(on, record.cpu, entry);
   line.begin('flush_tlb_func', 'task', false, () => x86(k).fn.flushTlbFunc(k, info));
