@@ -1,5 +1,5 @@
 /** What starts a flush, and what the initiator does. */
-import { contextOf, x86 } from '@shootdown/arch-x86';
+import { x86 } from '@shootdown/arch-x86';
 import type { RecordedRecord } from '@shootdown/trace';
 import { CALL_HANDLERS, endFlush } from './calls.ts';
 import {
@@ -14,13 +14,12 @@ import {
 } from './funcs.ts';
 import { type FlushInFlight, newFlush } from './going.ts';
 import type { Handler } from './handler.ts';
-import { Known } from './knowledge.ts';
 import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import { maskOf } from './masks.ts';
 import type { KnownMm } from './model.ts';
 import { field, mask, number } from './payload.ts';
-import { judgeGenerationRead, judgeMaskRead, raiseBatched } from './probeReads.ts';
+import { goesBack, judgeGenerationRead, judgeMaskRead, raiseBatched } from './probeReads.ts';
 import { handleTaskSwitchFlush } from './switches.ts';
 
 /** The flush that was going on on the record's CPU is over, and another begins. */
@@ -52,10 +51,6 @@ export function takeCalls(on: Lockstepper, from: number): void {
     k.calls.queue(id).value = null;
   }
 }
-
-/** By more than flushes that are on their way can make it seem. */
-const goesBack = (on: Lockstepper, { mm, offset, generation }: KnownMm, before: number): boolean =>
-  generation !== Known.no && before + on.model.machine.count < contextOf(mm).tlbGen.value + offset;
 
 /** The mm at `at` that a task flushes. */
 function flushedMm(

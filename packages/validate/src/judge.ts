@@ -24,10 +24,10 @@ export interface Decision {
   readonly because: () => string;
 }
 
-function withdraw(score: Score, learned: boolean): void {
-  if (learned) score.learnedDifferent--;
-  else score.different--;
-  score.undecidable.set(MISSING.lost, (score.undecidable.get(MISSING.lost) ?? 0) + 1);
+function withdraw(from: Score, learned: boolean): void {
+  if (learned) from.learnedDifferent--;
+  else from.different--;
+  from.undecidable.set(MISSING.lost, (from.undecidable.get(MISSING.lost) ?? 0) + 1);
 }
 
 /** How many differences are kept in full. */

@@ -109,6 +109,10 @@ export class Line {
   settle(seq: number): void {
     this.before = this.last;
     this.last = seq;
+    this.#settleUpTo(seq);
+  }
+
+  #settleUpTo(seq: number): void {
     if (this.#unsettled.length === 0) return;
     for (const change of this.#unsettled) change.settled = seq;
     this.#unsettled = [];
@@ -162,6 +166,8 @@ export class Line {
   head(): Head | null {
     do {
       this.#release();
+      // What was held lies before the record that is here now.
+      if (this.last === this.#all.seq) this.#settleUpTo(this.last);
       this.#run();
     } while (this.#held !== null);
     const top = this.#top;

@@ -5,7 +5,7 @@
 import { contextOf, type FlushTlbInfo, type X86, type X86Features } from '@shootdown/arch-x86';
 import { native } from '@shootdown/backend-native';
 import { framesFor, mmFunctions, setUpWorkload, WORKLOADS } from '@shootdown/linux-mm';
-import { call, Cell, type CpuId, type CpuMask, Machine } from '@shootdown/machine';
+import { call, Cell, type CpuId, Machine } from '@shootdown/machine';
 import {
   composeKernel,
   type CpuMaskPtr,
@@ -38,7 +38,7 @@ export interface ModelRun {
 const hex = (value: number): string =>
   value === TLB_FLUSH_ALL ? '0xffffffffffffffff' : `0x${value.toString(16)}`;
 const maskText = (mask: CpuMaskPtr): string =>
-  `0x${bitsOf(mask instanceof Cell ? (mask.value as CpuMask) : mask).toString(16)}`;
+  `0x${bitsOf(mask instanceof Cell ? mask.value : mask).toString(16)}`;
 /** An address that stands for an mm. */
 const at = (mm: MmStruct | null): string =>
   mm === null ? '0x0' : hex(2 ** 46 + contextOf(mm).ctxId * 256);

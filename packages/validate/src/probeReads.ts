@@ -24,6 +24,14 @@ function later(on: Lockstepper, line: Line, look: (late: boolean) => boolean): v
   };
 }
 
+/** Whether a generation goes back, by more than flushes on their way can make it seem: another mm is there. */
+export const goesBack = (
+  on: Lockstepper,
+  { mm, offset, generation }: KnownMm,
+  before: number,
+): boolean =>
+  generation !== Known.no && before + on.model.machine.count < contextOf(mm).tlbGen.value + offset;
+
 /** Judges the generation of `entry` that a probe of `line` has read. */
 export function judgeGenerationRead(
   on: Lockstepper,

@@ -6,8 +6,13 @@ import type { KnownMm, Model } from './model.ts';
  * Names of kernel threads, as the kernel gives them. A user task may take such a name; a recording
  * that begins after the task was made cannot tell.
  */
-const KERNEL_THREAD =
-  /^(?:kworker\/|ksoftirqd\/|migration\/|cpuhp\/|idle_inject\/|irq\/|rcu_|rcuo|rcub\/|rcuc\/|kthreadd$|kswapd|kcompactd|khugepaged|ksmd|kdamond|kauditd|khungtaskd|oom_reaper|kdevtmpfs|pool_workqueue|jbd2\/|watchdog)/;
+const KERNEL_THREAD = new RegExp(
+  `^(?:${[
+    'kworker/|ksoftirqd/|migration/|cpuhp/|idle_inject/|irq/|rcu_|rcuo|rcub/|rcuc/|watchdog|jbd2/',
+    'kthreadd$|kswapd|kcompactd|khugepaged|ksmd|kdamond|oom_reaper|pool_workqueue',
+    'kauditd|khungtaskd|kdevtmpfs',
+  ].join('|')})`,
+);
 
 /** The mm of each task. */
 export class Processes {

@@ -11,15 +11,23 @@ import type { Line } from './line.ts';
 import type { Lockstepper } from './lockstep.ts';
 import type { KnownMm } from './model.ts';
 import { field, mask, number } from './payload.ts';
-import { judgeGenerationRead, judgeMaskRead } from './probeReads.ts';
+import { goesBack, judgeGenerationRead, judgeMaskRead } from './probeReads.ts';
 
 const INIT_CTX = '1';
 
 /** The mm that a CPU switches to. */
-function nextMm(on: Lockstepper, record: RecordedRecord, at: string, ctx: string | null): KnownMm {
+function nextMm(
+  on: Lockstepper,
+  record: RecordedRecord,
+  at: string,
+  ctx: string | null,
+  gen: number | null,
+): KnownMm {
   if (ctx === INIT_CTX) return on.model.initMmAt(at);
   const entry = on.model.find(at);
-  if (entry !== null && (entry.ctx === null || ctx === null || entry.ctx === ctx)) {
+  const unnamed = entry?.ctx == null || ctx === null;
+  const another = entry !== null && unnamed && gen !== null && goesBack(on, entry, gen);
+  if (entry !== null && !another && (unnamed || entry.ctx === ctx)) {
     entry.ctx = ctx;
     return entry;
   }
@@ -57,7 +65,7 @@ export function handleSwitch(
   const at = field(payload, 'next');
   if (at === null) return;
   const going = on.at(record);
-  const entry = nextMm(on, record, at, field(payload, 'next_ctx'));
+  const entry = nextMm(on, record, at, field(payload, 'next_ctx'), number(payload, 'next_gen'));
   // execve() has what it has made.
   if (!isScheduled(on, record)) on.inExec.delete(record.task?.pid ?? 0);
   const { mm } = entry;
@@ -289,7 +297,7 @@ function learnSwitch(
   state.loadedMmAsid = asid;
   known.gens[asid] = true;
   if (pages !== 0) doubtOrder(on, line);
-  if (fresh) taken(known, ctxId);
+  if (fresh) taken(known, ctxId, asid);
   if (recordedAsid !== null) {
     if (guessed) known.nextAsid = Known.no;
     else if (fresh && known.nextAsid === Known.no) known.nextAsid = Known.learned;
@@ -306,12 +314,12 @@ function learnSwitch(
 }
 
 /** An ASID was taken: those of which nobody knows where they are may have been in it. */
-function taken(known: CpuKnowledge, ctxId: number): void {
+function taken(known: CpuKnowledge, ctxId: number, asid: number): void {
   known.afloat.delete(ctxId);
   for (const [other, left] of known.afloat)
     if (left === 1) known.afloat.delete(other);
     else known.afloat.set(other, left - 1);
   known.slots.forEach((slot, at) => {
-    if (slot === Known.no) known.gens[at] = false;
+    if (slot === Known.no && at !== asid) known.gens[at] = false;
   });
 }
