@@ -61,6 +61,8 @@ export interface Going {
   /** Whose task the scheduler has switched to, -1 if that was not seen; and by which record. */
   nextPid: number;
   switchedAt: number;
+  /** The last task that was seen to exit here, -1 if none was. */
+  diedPid: number;
   /** By which record it was last seen to flush everything. */
   flushedAt: number;
   /** Of which CPU should_flush_tlb() was asked, where the answer does not say. */
@@ -76,6 +78,7 @@ export const nothingGoing = (): Going => ({
   switching: null,
   nextPid: -1,
   switchedAt: -1,
+  diedPid: -1,
   flushedAt: -1,
   asked: null,
   stranger: false,

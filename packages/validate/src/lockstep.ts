@@ -63,8 +63,8 @@ export class Lockstepper {
   bears = true;
   /** Whose mm each task runs in, where no probe shows it. */
   readonly processes: Processes;
-  /** Tasks in exit(). */
-  readonly exiting: Set<number> = new Set();
+  /** Tasks in exit(), and whether exit_mm() is certainly behind them. */
+  readonly exiting: Map<number, boolean> = new Map();
   readonly #strangers = new Map<string, Csd>();
 
   constructor(options: ModelOptions) {
@@ -80,7 +80,7 @@ export class Lockstepper {
 
   /** Events of `cpu`, or of nobody knows which, are missing: nothing that they may have changed is known. */
   forget(cpu: number | null): void {
-    const { lines, known, queues, mms } = this.model;
+    const { lines, queues, mms } = this.model;
     const since = cpu === null ? this.model.seq : (lines[cpu]?.last ?? 0);
     this.judge.withdraw(since);
     this.firstBorn = Infinity;
@@ -91,11 +91,7 @@ export class Lockstepper {
       if (cpu !== null && of.id !== cpu) continue;
       lines[of.id]?.abandonAll();
       Object.assign(this.going[of.id] ?? {}, nothingGoing());
-      const { slots, gens, afloat } = this.model.cpu(of.id).known;
-      slots.fill(Known.no);
-      gens.fill(false);
-      afloat.clear();
-      Object.assign(known[of.id] ?? {}, { loaded: false, lazy: false, nextAsid: Known.no });
+      this.forgetLoaded(of.id);
       queues[of.id]?.forget();
     }
     for (const entry of mms) {
@@ -106,6 +102,15 @@ export class Lockstepper {
       doubt(this, entry);
     }
     this.judge.resync('events are missing');
+  }
+
+  /** What `cpu` has loaded, and its ASIDs hold, is not known. */
+  forgetLoaded(cpu: number): void {
+    const { known } = this.model.cpu(cpu);
+    known.slots.fill(Known.no);
+    known.gens.fill(false);
+    known.afloat.clear();
+    Object.assign(known, { loaded: false, lazy: false, nextAsid: Known.no });
   }
 
   /** A call of something that is not modelled, for the queue of `to`. */

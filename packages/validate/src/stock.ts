@@ -19,7 +19,7 @@ import type { KnownMm } from './model.ts';
 import { number } from './payload.ts';
 import { doubt } from './probeReads.ts';
 import { beginSwitch, handleTaskSwitchFlush, switchTo } from './switches.ts';
-import { TASK_HANDLERS } from './tasks.ts';
+import { isBeforeExitMm, TASK_HANDLERS } from './tasks.ts';
 
 /** Pages of 4 KiB to an entry of a flush of huge ones. */
 const HUGE = 512;
@@ -63,6 +63,13 @@ function raise(on: Lockstepper, line: Line, entry: KnownMm): void {
   });
 }
 
+/** Whether a task in exit() flushes all of its mm: behind exit_mm(), then, and nobody else has it. */
+function isLastFlush(on: Lockstepper, { task }: RecordedRecord, pages: number): boolean {
+  if (task === null || pages !== -1 || !on.exiting.has(task.pid)) return false;
+  on.exiting.set(task.pid, true);
+  return true;
+}
+
 /** Reason 4: a flush with other CPUs in the mask begins. */
 function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: number): void {
   endFlush(on, record);
@@ -78,7 +85,7 @@ function beginSend(on: Lockstepper, line: Line, record: RecordedRecord, pages: n
   }
   if (entry === on.processes.of(record.task)) mustBeLoaded(on, record, entry);
   // exit_mm() has borrowed it before the last flush.
-  const exits = on.exiting.has(record.task?.pid ?? -1);
+  const exits = isLastFlush(on, record, pages);
   if (exits) becomeLazy(on, line, record);
   // The last flush of an mm, by exit() or behind execve(), is of its tables too.
   const freed = exits || entry !== on.processes.of(record.task);
@@ -101,6 +108,7 @@ function flushAlone(on: Lockstepper, line: Line, record: RecordedRecord, pages: 
   if (entry === null) return;
   const { k } = on.model;
   mustBeLoaded(on, record, entry);
+  if (isLastFlush(on, record, pages)) becomeLazy(on, line, record);
   raise(on, line, entry);
   const info = infoOf(on, record.cpu, entry, pages);
   const basis = basisOfFunc(on, record.cpu, entry);
@@ -169,8 +177,9 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
     on.processes.note(record.task);
     closeFunc(on, line, record);
     endFlush(on, record);
+    buryDead(on, record, event.prevPid);
     const next = on.processes.mmOf(event.nextPid, event.nextComm);
-    if (next === null) becomeLazy(on, line, record);
+    if (next === null || mayHaveNone(on, record, event.nextPid, next)) becomeLazy(on, line, record);
     else beginSwitch(on, line, record, next);
   },
 
@@ -185,10 +194,16 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
   },
 
   sched_process_exit(on, line, record, payload) {
-    // exit_mm() is behind it: the mm is borrowed now.
-    if (on.processes.of(record.task) !== null) becomeLazy(on, line, record);
+    const { task } = record;
     TASK_HANDLERS['sched_process_exit']?.(on, line, record, payload);
-    if (record.task !== null) on.processes.exit(record.task.pid);
+    if (task === null || on.processes.of(task) === null) return;
+    if (isBeforeExitMm(payload)) {
+      on.exiting.set(task.pid, false);
+      return;
+    }
+    // exit_mm() is behind it: the mm is borrowed now.
+    becomeLazy(on, line, record);
+    on.processes.exit(task.pid);
   },
 
   tlb_flush(on, line, record) {
@@ -271,17 +286,54 @@ function becomeLazy(on: Lockstepper, line: Line, record: RecordedRecord): void {
   TASK_HANDLERS['enter_lazy']?.(on, line, record, '');
 }
 
-/** CR3 is written outside schedule(): by execve(), or by the last flush of an mm, in exit(). */
+/** A task that has exited leaves its CPU: it may come back, but there is no more to know of it. */
+function buryDead(on: Lockstepper, record: RecordedRecord, pid: number): void {
+  if (pid !== on.at(record).diedPid || !on.exiting.has(pid)) return;
+  on.exiting.delete(pid);
+  on.processes.exit(pid);
+}
+
+/**
+ * Whether a task in exit() may be without an mm, and its CPU stay with what it has: the event of a
+ * write of CR3, or none, will say.
+ */
+function mayHaveNone(
+  on: Lockstepper,
+  record: RecordedRecord,
+  pid: number,
+  entry: KnownMm,
+): boolean {
+  if (pid === on.at(record).diedPid) return true;
+  const left = on.exiting.get(pid);
+  if (left === undefined || left) return left === true;
+  const { loaded, known } = on.model.cpu(record.cpu);
+  if (loaded === entry.mm) known.lazy = false;
+  return true;
+}
+
+/**
+ * CR3 is written outside schedule(): by execve(), by the last flush of an mm, in exit(), or, where no
+ * call is recorded, by one that a lazy CPU leaves its mm for.
+ */
 function outsideSchedule(on: Lockstepper, line: Line, record: RecordedRecord): void {
   const { task, cpu } = record;
+  if (task === null) return;
   const entry = on.processes.of(task);
-  if (task === null || entry === null) return;
   // Or by a switch that the recording begins in the middle of.
   if (on.at(record).switchedAt === -1 && !on.inExec.has(task.pid)) return;
+  if (entry === null) {
+    leaveUnasked(on, line, record, task.pid);
+    return;
+  }
   if (!on.exiting.has(task.pid)) {
     // Where system calls are not recorded it may have been either.
     const born = on.bears && on.inExec.has(task.pid);
     beginSwitch(on, line, record, on.processes.exec(task.pid, born));
+    return;
+  }
+  // Switched to, and its mm was not left after all.
+  if (on.model.cpu(cpu).loaded !== entry.mm) {
+    beginSwitch(on, line, record, entry);
     return;
   }
   becomeLazy(on, line, record);
@@ -289,6 +341,20 @@ function outsideSchedule(on: Lockstepper, line: Line, record: RecordedRecord): v
   const { k } = on.model;
   const info = infoOf(on, cpu, entry, -1);
   line.begin('flush_tlb_func', 'task', false, () => x86(k).fn.flushTlbFunc(k, info));
+}
+
+/** Nobody saw who asked. An idle CPU has left its mm; a kernel thread may have borrowed another. */
+function leaveUnasked(on: Lockstepper, line: Line, record: RecordedRecord, pid: number): void {
+  if (pid !== 0) {
+    on.forgetLoaded(record.cpu);
+    return;
+  }
+  const { k } = on.model;
+  const init = on.model.initMmAt('init_mm');
+  on.at(record).switching = switchTo(on, record.cpu, init);
+  line.begin('leaves lazily', 'interrupt', false, () =>
+    k.backend.switchMm(k, line.cpu.id, init.mm),
+  );
 }
 
 /** A lazy CPU that is told to flush leaves the mm instead. */

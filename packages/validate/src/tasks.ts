@@ -1,7 +1,7 @@
 /** Who runs where, who is born, and who may be unmapping in batches. */
 import type { SysEnter } from '@shootdown/trace';
 import type { Handler } from './handler.ts';
-import { number } from './payload.ts';
+import { field, number } from './payload.ts';
 
 const CLONE_VM = 0x100;
 
@@ -52,12 +52,12 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (child !== null && shares === false) on.forked.add(child);
   },
 
-  sched_process_exit(on, _line, { task }) {
+  sched_process_exit(on, _line, { task, cpu }) {
     if (task === null) return;
-    on.made.delete(task.pid);
-    on.cloning.delete(task.pid);
-    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn, on.exiting])
-      set.delete(task.pid);
+    const going = on.going[cpu];
+    if (going !== undefined) going.diedPid = task.pid;
+    for (const table of [on.made, on.cloning, on.exiting]) table.delete(task.pid);
+    for (const set of [on.forked, on.inExec, on.unmapping, on.unmappingOwn]) set.delete(task.pid);
   },
 
   sys_enter(on, _line, { event, task }) {
@@ -67,7 +67,7 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (MIGRATES.has(syscall) && !on.model.recorded.has('mm_migrate_pages_start'))
       on.unmapping.add(task.pid);
     if (pagesOut(event)) on.unmapping.add(task.pid);
-    if (syscall === 'exit' || syscall === 'exit_group') on.exiting.add(task.pid);
+    if (syscall === 'exit' || syscall === 'exit_group') on.exiting.set(task.pid, false);
     if (OWN.has(syscall)) on.unmappingOwn.add(task.pid);
     const shares = sharesMm(event);
     if (shares !== null) on.cloning.set(task.pid, shares);
@@ -90,6 +90,9 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (task !== null) on.unmapping.delete(task.pid);
   },
 };
+
+/** Since 6.16 the event comes before exit_mm(), not behind it: and names group_dead since. */
+export const isBeforeExitMm = (payload: string): boolean => field(payload, 'group_dead') !== null;
 
 /** Whether a system call makes a task in the same mm; null: it makes none. */
 function sharesMm({ syscall, args, values }: SysEnter): boolean | null {

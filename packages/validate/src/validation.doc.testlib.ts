@@ -131,18 +131,3 @@ export function shortfalls(runs: readonly Validated[]): readonly string[] {
     ...lines,
   ];
 }
-
-/** Every difference that remains. */
-export function differencesTable(runs: readonly Validated[]): readonly string[] {
-  const lines = runs.flatMap(({ name, result }) =>
-    result.differences.map(({ kind, record, ours, recorded }) =>
-      row(name, grouped(record), `\`${kind}\``, ours, recorded),
-    ),
-  );
-  if (lines.length === 0) return ['None.'];
-  return [
-    row('recording', 'record', 'decision', 'ours', 'recorded'),
-    '| --- | ---: | --- | --- | --- |',
-    ...lines,
-  ];
-}
