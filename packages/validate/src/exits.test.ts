@@ -19,7 +19,7 @@ const switchTo = (from: string, to: string): Said => {
   const [next = '', nextPid = ''] = to.split(':');
   return [
     from,
-    `sched_switch: prev_comm=${prev} prev_pid=${prevPid} prev_prio=120 prev_state=R ==> next_comm=${next} next_pid=${nextPid} next_prio=120`,
+    `sched_switch: prev_comm=${prev} prev_pid=${prevPid} prev_prio=1 prev_state=R ==> next_comm=${next} next_pid=${nextPid} next_prio=1`,
   ];
 };
 const wrote = (task: string, pages: 0 | -1): Said => [
