@@ -138,7 +138,7 @@ export function parseKconfig(words: readonly string[]): Partial<Kconfig> {
 }
 
 /** Allocations that may fail without memory being short: the kernel has a slower way for each. */
-export const FALLIBLE = ['tlb_next_batch', 'tlb_remove_table'] as const;
+export const FALLIBLE = ['tlb_next_batch', 'tlb_remove_table', 'alloc_cpumask_var'] as const;
 
 /** `name=chance` words. @throws UsageError ERR_OPTION */
 export function parseFailures(words: readonly string[]): Readonly<Record<string, number>> {

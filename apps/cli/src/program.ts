@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { type Parameter, type Workload, WORKLOADS } from '@shootdown/linux-mm';
 import { DEFAULT_RELEASE, RELEASES } from '@shootdown/mmu-gather';
 import {
+  backendsSchema,
   calibrateSchema,
   predictSchema,
   replaySchema,
@@ -15,6 +16,8 @@ import { FORMATS } from './options.ts';
 import { recordCommands } from './record.ts';
 import { probeCommands } from './recordProbes.ts';
 import { BACKEND_NAMES } from './backends.ts';
+import { addBackends } from './listBackends.ts';
+import { EDITION_NAMES } from './editions.ts';
 import { addCalibrate } from './calibrate.ts';
 import { FALLIBLE } from './options.ts';
 import { run as runWorkload, type RunFlags } from './run.ts';
@@ -117,12 +120,13 @@ export async function run(words: readonly string[], output: Output): Promise<num
   const done = (exit: number): void => {
     code = exit;
   };
+  addBackends(program, output, done);
   addCalibrate(program, output, done);
   addValidate(program, output, done);
   program
     .command('schema')
     .description('print the JSON Schema of -f json')
-    .argument('[command]', 'replay, run, calibrate, validate or predict', 'replay')
+    .argument('[command]', 'replay, run, backends, calibrate, validate or predict', 'replay')
     .action((command: string) => {
       const schema = SCHEMAS.get(command);
       if (schema === undefined)
@@ -145,6 +149,7 @@ export async function run(words: readonly string[], output: Output): Promise<num
 const SCHEMAS: ReadonlyMap<string, unknown> = new Map([
   ['replay', replaySchema],
   ['run', runSchema],
+  ['backends', backendsSchema],
   ['calibrate', calibrateSchema],
   ['validate', validateSchema],
   ['predict', predictSchema],
@@ -161,7 +166,7 @@ function workloadCommand(parent: Command, { name, title, threads, parameters }: 
     .option('--lazy <cpus>', 'CPUs on which a thread of the workload sleeps all the time')
     .option('--kernel <release>', RELEASES.join(', '), DEFAULT_RELEASE)
     .option('--backend <name>', BACKEND_NAMES.join(', '), 'native')
-    .option('--edition <name>', 'a posted series', 'baseline')
+    .option('--edition <name>', `a posted series: ${EDITION_NAMES.join(', ')}`, 'baseline')
     .option('--memory <size>', 'memory of the machine, as 64M or 20G (default: what it needs)')
     .option('--kconfig <option=y|n...>', 'changes to the configuration, as PT_RECLAIM=n')
     .option(

@@ -40,6 +40,7 @@ import { runByClock } from '@shootdown/sim';
 import { type RecordedEvent, type RecordedTask, TextWriter } from '@shootdown/trace';
 import { backendNamed } from './backends.ts';
 import { costsWith, readCostProfile } from './costProfile.ts';
+import { editionNamed } from './editions.ts';
 import { Exit } from './exitCodes.ts';
 import { jsonText } from './json.ts';
 import {
@@ -109,7 +110,7 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
       : Math.floor(parseSize('--memory', flags.memory) / PAGE_SIZE);
   const backend = backendNamed(flags.backend);
   const release = releaseNamed(flags.kernel);
-  checkEdition(flags.edition);
+  const editions = editionNamed(flags.edition);
   const profile =
     flags.costs === undefined ? null : readCostProfile(flags.costs, costsWith(backend));
   const trace = flags.output === undefined ? null : new TraceFile(flags.output, cpus);
@@ -120,6 +121,7 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
       backend,
       functions: mmFunctions,
       kernel: release,
+      editions,
       kconfig: parseKconfig(flags.kconfig ?? []),
       frames,
       nodes: workload.nodes ?? 1,
@@ -183,12 +185,6 @@ function releaseNamed(name: string): Release {
     'ERR_KERNEL',
     `--kernel ${name}: expected one of ${RELEASES.join(', ')} (default ${DEFAULT_RELEASE})`,
   );
-}
-
-/** No series is bundled yet. */
-function checkEdition(name: string): void {
-  if (name === 'baseline') return;
-  throw new UsageError('ERR_EDITION', `--edition ${name}: expected baseline, the only one so far`);
 }
 
 const phaseView = ({ ipis, flushes, ...rest }: PhaseCounts): PhaseView => ({

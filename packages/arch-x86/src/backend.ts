@@ -1,20 +1,17 @@
 /**
  * Builds an x86 backend from its pv_ops.mmu: the five x86 backends are little more than those.
  */
-import { call } from '@shootdown/machine';
 import {
   type BackendParts,
   defineTlbBackend,
   type Kconfig,
   type KernelRef,
-  type Kthread,
   type TlbBackend,
   type TlbClaims,
-  TLB_FLUSH_ALL,
-  tlbGetUnmapShift,
   tlbRemoveTablePage,
 } from '@shootdown/mmu-gather';
 import { flushTlbAll } from './flushLocal.ts';
+import { nativePvTlbInit } from './native.ts';
 import { pteNeedsFlush } from './pteFlags.ts';
 import { switchToKernelCr3, switchToUserCr3 } from './pti.ts';
 import {
@@ -24,6 +21,7 @@ import {
   shouldFlushTlb,
   switchMmIrqsOff,
 } from './tlb.ts';
+import { x86TlbFlush } from './tlbFlush.ts';
 import { archTlbbatchAddPending, archTlbbatchFlush, archTlbbatchShouldDefer } from './tlbbatch.ts';
 import {
   bootX86,
@@ -40,6 +38,7 @@ export const x86Functions: X86Functions = {
   flushTlbFunc,
   shouldFlushTlb,
   flushTlbMmRange,
+  x86TlbFlush,
 };
 
 /** What x86-64 selects. PT_RECLAIM holds from the release on that has it. */
@@ -82,7 +81,7 @@ export function x86Backend(of: X86BackendParts): TlbBackend {
       // The locked increment of the generation, and whatever the flush waits for.
       flushImpliesSmpMb: true,
       ...of.claims,
-      flushTlbMultiImpliesIpiBroadcast: pv.flushTlbMultiImpliesIpiBroadcast,
+      flushTlbMultiImpliesIpiBroadcast: nativePvTlbInit(pv),
     },
     claimsIn: of.claimsIn,
     kconfig: X86_KCONFIG,
@@ -101,7 +100,7 @@ export function x86Backend(of: X86BackendParts): TlbBackend {
     batchAddPending: archTlbbatchAddPending,
     batchFlush: archTlbbatchFlush,
     pteNeedsFlush,
-    tlbFlush,
+    tlbFlush: (k, tlb) => x86(k).fn.x86TlbFlush(k, tlb),
     tlbRemoveTable,
     ...(features.pti
       ? { exitToUserMode: switchToUserCr3, enterFromUserMode: switchToKernelCr3 }
@@ -111,16 +110,6 @@ export function x86Backend(of: X86BackendParts): TlbBackend {
     ...of.parts,
   });
 }
-
-/** @kernel arch/x86/include/asm/tlb.h tlb_flush */
-const tlbFlush: NonNullable<TlbBackend['tlbFlush']> = function* (k, tlb): Kthread {
-  const { mm, freedTables } = tlb;
-  const whole = tlb.fullmm || tlb.needFlushAll;
-  const start = whole ? 0 : tlb.start;
-  const end = whole ? TLB_FLUSH_ALL : tlb.end;
-  const strideShift = tlbGetUnmapShift(tlb);
-  yield* call(k.backend.flushTlbMmRange(k, { mm, start, end, strideShift, freedTables }));
-};
 
 /** paravirt_tlb_remove_table, while there was one: natively the flush's interrupts are enough. */
 const tlbRemoveTable: NonNullable<TlbBackend['tlbRemoveTable']> = (k, tlb, table) =>

@@ -15,8 +15,9 @@ export {
   nativeFlushTlbLocal,
   nativeFlushTlbOneUser,
 } from './flushLocal.ts';
-export { nativePvMmuOps } from './native.ts';
+export { nativePvMmuOps, nativePvTlbInit } from './native.ts';
 export { pteNeedsFlush } from './pteFlags.ts';
+export { reachLazyCpus as x86Editions } from './series/reachLazyCpus.ts';
 export {
   enterLazyTlb,
   flushHere,

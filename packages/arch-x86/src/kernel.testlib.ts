@@ -23,6 +23,7 @@ import {
   smpProcessorId,
   startCpus,
   takeBulk,
+  type TlbBackend,
 } from '@shootdown/mmu-gather';
 import { mmFunctions, type MmKernel, newProcess, type Program } from '@shootdown/linux-mm';
 import { type ClockOptions, type ClockRun, runByClock, schedule } from '@shootdown/sim';
@@ -38,6 +39,8 @@ export interface TestKernelOptions {
   readonly features?: Partial<X86Features>;
   readonly machine?: Partial<MachineOptions>;
   readonly kconfig?: Partial<Kconfig>;
+  readonly backend?: TlbBackend;
+  readonly editions?: readonly Edition[];
   /** Functions of this package to use instead. */
   readonly replaces?: Partial<X86Functions>;
   /** Keeps every record. */
@@ -55,8 +58,9 @@ export function testKernel(options: TestKernelOptions = {}): TestKernel {
   const records: TraceRecord[] = [];
   const sink = record ? { sink: (one: TraceRecord): unknown => records.push(one) } : {};
   const machine = new Machine({ cpus, ...sink, ...options.machine });
-  const backend = native({ features });
-  const editions = replaces === undefined ? [] : [editionOf(replaces)];
+  const { backend = native({ features }) } = options;
+  const own = replaces === undefined ? [] : [editionOf(replaces)];
+  const editions = [...(options.editions ?? []), ...own];
   const functions = mmFunctions;
   return { k: composeKernel({ machine, backend, functions, kernel, kconfig, editions }), records };
 }

@@ -16,6 +16,7 @@ import {
   type Kernel,
   type Kthread,
   type MmStruct,
+  type MmuGather,
 } from '@shootdown/mmu-gather';
 
 /** TLB_NR_DYN_ASIDS */
@@ -82,7 +83,7 @@ export interface X86Features {
 /** pv_ops.mmu, as far as TLBs go: what a hypervisor's guest code, or INVLPGB, replaces. */
 export interface PvMmuOps {
   flushTlbMulti(k: Kernel, cpumask: CpuMaskPtr, info: FlushTlbInfo): Kthread;
-  /** How this is decided is the backend's business; see TlbClaims. */
+  /** See TlbClaims. Default false: the native flush has it set by nativePvTlbInit(). */
   readonly flushTlbMultiImpliesIpiBroadcast: boolean;
   flushTlbOneUser(k: Kernel, addr: number): Kthread;
   flushTlbKernel(k: Kernel, start: number, end: number): Kthread;
@@ -98,6 +99,8 @@ export interface X86Functions {
   flushTlbFunc(k: Kernel, info: FlushTlbInfo): Kthread;
   shouldFlushTlb(k: Kernel, cpu: CpuId, info: FlushTlbInfo): Kthread<boolean>;
   flushTlbMmRange(k: Kernel, info: GenericFlush): Kthread;
+  /** tlb_flush(): not the core's generic one, which has that name. */
+  x86TlbFlush(k: Kernel, tlb: MmuGather): Kthread;
 }
 
 /** Kernel.arch of an x86 kernel. */

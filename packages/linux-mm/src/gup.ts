@@ -65,7 +65,9 @@ export function* gupFast(k: MmKernel, range: GupRange): Kthread<number> {
     yield* smpRmb(); // Pairs with the write_protect_seq of copyPageRange().
   }
   const flags = yield* localIrqSave();
+  const before = yield* call(k.fn.ptWalkLocklessStart(k, mm));
   const got = yield* call(k.fn.gupFastPgdRange(k, range));
+  yield* call(k.fn.ptWalkLocklessEnd(k, before));
   yield* localIrqRestore(flags);
   if (range.pin) {
     yield* smpRmb(); // As above.

@@ -141,7 +141,7 @@ function* collapseLocked(
   const old = yield* call(pmdpCollapseFlush(k, mm, addr, pmd));
   yield* spinUnlock(lock);
   // The flush has made hardware forget the table. Now software walkers leave it.
-  yield* call(k.fn.tlbRemoveTableSyncOne(k));
+  yield* call(k.fn.tlbRemoveTableSyncMm(k, mm));
   const table = pageOf(k, ptePfn(old));
   const pteLock = ptLock(k, entryOf(table.pfn, addr, Level.pte));
   yield* spinLock(pteLock);

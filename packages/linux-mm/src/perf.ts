@@ -26,8 +26,10 @@ import type { MmKernel } from './mm.ts';
 export function* perfGetPageSize(k: MmKernel, addr: number): Kthread<number> {
   const flags = yield* localIrqSave();
   // A kernel thread has no mm: then it is the kernel's.
-  const { pgd } = currentTask(k).mm ?? k.initMm;
-  const size = yield* call(pageSize(k, pgd, addr));
+  const mm = currentTask(k).mm ?? k.initMm;
+  const before = yield* call(k.fn.ptWalkLocklessStart(k, mm));
+  const size = yield* call(pageSize(k, mm.pgd, addr));
+  yield* call(k.fn.ptWalkLocklessEnd(k, before));
   yield* localIrqRestore(flags);
   return size;
 }

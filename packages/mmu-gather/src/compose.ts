@@ -10,12 +10,14 @@ import { newPage, newPageAllocator, ZERO_PFN } from './kernel/pageAlloc.ts';
 import type { PerCpu } from './kernel/percpu.ts';
 import { installSchedVectors, type TaskStruct } from './kernel/sched.ts';
 import { KernelStats } from './kernel/stats.ts';
-import { newMm } from './mmStruct.ts';
+import { type MmStruct, newMm } from './mmStruct.ts';
+import { ptWalkLocklessEnd, ptWalkLocklessStart } from './locklessWalk.ts';
 import { tlbFinishMmu, tlbFlush } from './mmuGather.ts';
 import { DEFAULT_RELEASE, type Release, RELEASES, rulesOf } from './rules.ts';
 import { tlbRemoveTable, tlbRemoveTableOne } from './tableFree.ts';
 import {
   tlbFlushUnsharedTables,
+  tlbRemoveTableSyncMm,
   tlbRemoveTableSyncOne,
   tlbRemoveTableSyncRcu,
 } from './tableSync.ts';
@@ -26,7 +28,10 @@ export const coreFunctions: CoreFunctions = {
   tlbFlush,
   tlbRemoveTable,
   tlbRemoveTableOne,
+  ptWalkLocklessStart,
+  ptWalkLocklessEnd,
   tlbRemoveTableSyncOne,
+  tlbRemoveTableSyncMm,
   tlbRemoveTableSyncRcu,
   tlbFlushUnsharedTables,
   tlbFinishMmu,
@@ -175,5 +180,9 @@ function newPerCpu(k: Kernel, id: PerCpu['id']): PerCpu {
     prevMm: null,
     migrating: null,
     sleepers: [],
+    activeLocklessPtWalkMm: k.machine.cell<MmStruct | null>(
+      `active_lockless_pt_walk_mm[${id}]`,
+      null,
+    ),
   };
 }

@@ -171,6 +171,7 @@ export {
   type Rules,
   rulesOf,
 } from './rules.ts';
+export { coreEditions } from './series/all.ts';
 export { MAX_TABLE_BATCH, type TableBatch } from './tableFree.ts';
 export { tlbRemoveTableSmpSync } from './tableSync.ts';
 export {
@@ -185,4 +186,5 @@ export {
   type TlbBackend,
   type TlbBatch,
   type TlbClaims,
+  tlbTableFlushImpliesIpiBroadcast,
 } from './tlb.ts';

@@ -24,8 +24,11 @@ export type Kthread<T = void> = Coroutine<T>;
 export interface CoreFunctions {
   tlbFlush(k: Kernel, tlb: MmuGather): Kthread;
   tlbRemoveTable(k: Kernel, tlb: MmuGather, table: Page): Kthread;
-  tlbRemoveTableOne(k: Kernel, table: Page): Kthread;
+  tlbRemoveTableOne(k: Kernel, tlb: MmuGather, table: Page): Kthread;
+  ptWalkLocklessStart(k: Kernel, mm: MmStruct): Kthread<MmStruct | null>;
+  ptWalkLocklessEnd(k: Kernel, before: MmStruct | null): Kthread;
   tlbRemoveTableSyncOne(k: Kernel): Kthread;
+  tlbRemoveTableSyncMm(k: Kernel, mm: MmStruct | null): Kthread;
   tlbRemoveTableSyncRcu(k: Kernel): Kthread;
   tlbFlushUnsharedTables(k: Kernel, tlb: MmuGather): Kthread;
   tlbFinishMmu(k: Kernel, tlb: MmuGather): Kthread;

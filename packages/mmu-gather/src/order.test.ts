@@ -158,7 +158,8 @@ describe('a table is not freed', () => {
   });
 
   test('alone, without a wait for walkers', () => {
-    const tlbRemoveTableOne = (k: Kernel, table: Page): Kthread => release(k, table, 'one');
+    const tlbRemoveTableOne = (k: Kernel, _tlb: MmuGather, table: Page): Kthread =>
+      release(k, table, 'one');
     const found = findings(RCU, replace({ tlbRemoveTableOne })).join('\n');
     expect(found).toMatch(/table \d+ of mm\d+ is freed \(one\) without a wait for walkers/);
     // Without RCU freeing the flush's interrupts are the wait.
@@ -166,7 +167,7 @@ describe('a table is not freed', () => {
   });
 
   test('alone, with a wait that comes too late', () => {
-    const tlbRemoveTableOne = function* (k: Kernel, table: Page): Kthread {
+    const tlbRemoveTableOne = function* (k: Kernel, tlb: MmuGather, table: Page): Kthread {
       yield* call(release(k, table, 'one'));
       yield* call(k.fn.tlbRemoveTableSyncOne(k));
     };
@@ -188,8 +189,8 @@ describe('a table is not freed', () => {
   test('twice, nor never', () => {
     const forgetful = findings(RCU, replace({ *tlbRemoveTable() {} })).join('\n');
     expect(forgetful).toMatch(/table \d+ of mm\d+ was unhooked and is never freed/);
-    const tlbRemoveTableOne = function* (k: Kernel, table: Page): Kthread {
-      yield* call(coreFunctions.tlbRemoveTableOne(k, table));
+    const tlbRemoveTableOne = function* (k: Kernel, tlb: MmuGather, table: Page): Kthread {
+      yield* call(coreFunctions.tlbRemoveTableOne(k, tlb, table));
       k.probe?.({ kind: 'free-table', table, by: 'one' });
     };
     const eager = findings(RCU, replace({ tlbRemoveTableOne })).join('\n');

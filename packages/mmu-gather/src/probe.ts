@@ -30,8 +30,8 @@ export type ProbeEvent =
   /** The table or page is the allocator's again. */
   | { readonly kind: 'free-table'; readonly table: Page; readonly by: TableFreeing }
   | { readonly kind: 'free-page'; readonly page: Page }
-  /** Lockless walkers are waited for: by an interrupt to all, or a grace period. */
-  | { readonly kind: 'sync'; readonly by: 'ipi' | 'rcu' };
+  /** Lockless walkers are waited for: by an interrupt to all, or to those who walk, or a grace period. */
+  | { readonly kind: 'sync'; readonly by: 'ipi' | 'walkers' | 'rcu' };
 
 /** Looks on. */
 export type MmGatherProbe = (event: ProbeEvent) => void;

@@ -11,7 +11,7 @@ import { call, PAGE_SIZE } from '@shootdown/machine';
 import type { Kernel, Kthread } from './kernel.ts';
 import { allocPages, freeFrames, type Page } from './kernel/pageAlloc.ts';
 import { freeTable } from './kernel/pgtable.ts';
-import { callRcu, synchronizeRcu } from './kernel/rcu.ts';
+import { callRcu } from './kernel/rcu.ts';
 import { type MmuGather, tlbFlushMmuTlbonly, tlbRemoveTablePage } from './mmuGather.ts';
 import type { TableFreeing } from './probe.ts';
 
@@ -63,16 +63,15 @@ function* tlbTableInvalidate(k: Kernel, tlb: MmuGather): Kthread {
  *
  * @kernel mm/mmu_gather.c tlb_remove_table_one, __tlb_remove_table_one
  */
-export function* tlbRemoveTableOne(k: Kernel, table: Page): Kthread {
+export function* tlbRemoveTableOne(k: Kernel, tlb: MmuGather, table: Page): Kthread {
   if (k.kconfig.PT_RECLAIM) {
     // The table's own descriptor has room for the callback: no allocation and no waiting.
     yield* call(callRcu(k, () => __tlbRemoveTable(k, table, 'one-rcu')));
     return;
   }
-  if (k.rules.tableOneByRcu && k.kconfig.MMU_GATHER_RCU_TABLE_FREE) {
-    k.probe?.({ kind: 'sync', by: 'rcu' });
-    yield* call(synchronizeRcu(k));
-  } else yield* call(k.fn.tlbRemoveTableSyncOne(k));
+  if (k.rules.tableOneByRcu && k.kconfig.MMU_GATHER_RCU_TABLE_FREE)
+    yield* call(k.fn.tlbRemoveTableSyncRcu(k));
+  else yield* call(k.fn.tlbRemoveTableSyncMm(k, tlb.mm));
   yield* call(__tlbRemoveTable(k, table, 'one'));
 }
 
@@ -100,7 +99,7 @@ export function* tlbRemoveTable(k: Kernel, tlb: MmuGather, table: Page): Kthread
     const backing = yield* call(allocPages(k, { gfp: 'GFP_NOWAIT', purpose: 'tlb_remove_table' }));
     if (backing === null) {
       yield* call(tlbTableInvalidate(k, tlb));
-      yield* call(k.fn.tlbRemoveTableOne(k, table));
+      yield* call(k.fn.tlbRemoveTableOne(k, tlb, table));
       return;
     }
     tlb.batch = { tables: [], backing };

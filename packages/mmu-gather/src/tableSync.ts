@@ -11,6 +11,7 @@ import type { Kernel, Kthread } from './kernel.ts';
 import { smpCallFunction } from './kernel/smp.ts';
 import { synchronizeRcu } from './kernel/rcu.ts';
 import { type MmuGather, tlbFlushMmuTlbonly } from './mmuGather.ts';
+import type { MmStruct } from './mmStruct.ts';
 
 /** tlb_remove_table_smp_sync: to be interrupted is all there is to do. */
 export const tlbRemoveTableSmpSync: CallFunction<null> = {
@@ -31,6 +32,14 @@ export function* tlbRemoveTableSyncOne(k: Kernel): Kthread {
   yield* call(smpCallFunction(k, tlbRemoveTableSmpSync, null));
 }
 
+/**
+ * Waits for walkers of `mm`, as the callers ask for it that seed 000 (Lance Yang, 2 Feb 2026)
+ * converts. Mainline has no such function: everybody is interrupted.
+ */
+export function* tlbRemoveTableSyncMm(k: Kernel, _mm: MmStruct | null): Kthread {
+  yield* call(k.fn.tlbRemoveTableSyncOne(k));
+}
+
 /** tlb_remove_table_sync_rcu: the same by a grace period. Interrupts nobody, takes milliseconds. */
 export function* tlbRemoveTableSyncRcu(k: Kernel): Kthread {
   k.probe?.({ kind: 'sync', by: 'rcu' });
@@ -47,7 +56,7 @@ export function* tlbRemoveTableSyncRcu(k: Kernel): Kthread {
 export function* tlbFlushUnsharedTables(k: Kernel, tlb: MmuGather): Kthread {
   if (tlb.unsharedTables) yield* call(tlbFlushMmuTlbonly(k, tlb));
   if (tlb.fullyUnsharedTables) {
-    yield* call(k.fn.tlbRemoveTableSyncOne(k));
+    yield* call(k.fn.tlbRemoveTableSyncMm(k, tlb.mm));
     tlb.fullyUnsharedTables = false;
   }
 }

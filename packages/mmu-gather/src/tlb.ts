@@ -128,6 +128,13 @@ export interface TlbBackend {
   readonly costs?: Readonly<Record<string, BackendCost>> | undefined;
 }
 
+/**
+ * tlb_table_flush_implies_ipi_broadcast(): whether a flush that frees tables, or unshares them, has
+ * interrupted every CPU that could be walking them.
+ */
+export const tlbTableFlushImpliesIpiBroadcast = (k: Kernel): boolean =>
+  k.claims.flushTlbMultiImpliesIpiBroadcast;
+
 /** What a backend must bring; the rest has a default. */
 export type BackendParts = Pick<
   TlbBackend,

@@ -56,3 +56,6 @@ export {
   validateView,
   type ValidateView,
 } from './validate/view.ts';
+export { backendsBlocks } from './backends/document.ts';
+export { backendsSchema } from './backends/schema.ts';
+export type { BackendsView, BackendView, ClaimsView, EditionView } from './backends/view.ts';

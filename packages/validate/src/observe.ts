@@ -37,6 +37,7 @@ export const ownAnswer = (sighting: Sighting): unknown =>
   sighting.kind === 'should_flush' ? sighting.answer : undefined;
 
 const probed = (fn: X86Functions): X86Functions => ({
+  ...fn,
   *flushTlbMmRange(k, info) {
     yield* observe({ kind: 'flush_tlb_mm_range', mm: info.mm });
     yield* call(fn.flushTlbMmRange(k, info));

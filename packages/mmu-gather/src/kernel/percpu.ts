@@ -39,6 +39,8 @@ export interface PerCpu {
   migrating: TaskStruct | null;
   /** hrtimers: sleepers of this CPU, by time. */
   sleepers: readonly Sleeper[];
+  /** active_lockless_pt_walk_mm: whose tables are walked here, if walkers are tracked. */
+  readonly activeLocklessPtWalkMm: Cell<MmStruct | null>;
 }
 
 /** smp_processor_id. */

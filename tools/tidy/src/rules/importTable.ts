@@ -51,7 +51,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   'backend-arm64': {
     loads: ['mmu-gather'],
     types: ['trace'],
-    tests: ['conformance'],
+    tests: ['conformance', 'linux-mm', 'sim'],
     reason: 'implements the contract directly: proof that it is not x86-shaped',
   },
   'linux-mm': {
