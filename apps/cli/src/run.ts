@@ -115,7 +115,12 @@ function simulate(workload: Workload, flags: RunFlags, output: Output): RunView 
     flags.costs === undefined ? null : readCostProfile(flags.costs, costsWith(backend));
   const trace = flags.output === undefined ? null : new TraceFile(flags.output, cpus);
   try {
-    const machine = new Machine({ cpus, frames, sink: trace?.sink });
+    const machine = new Machine({
+      cpus,
+      frames,
+      sink: trace?.sink,
+      environment: backend.environment?.(cpus),
+    });
     const k = composeKernel({
       machine,
       backend,

@@ -15,7 +15,7 @@ import {
 import { openTrace } from '@shootdown/trace';
 import { nodeCodecs } from '@shootdown/trace/node';
 import { DECISIONS, type Depth, FIELDS, validate as inLockstep } from '@shootdown/validate';
-import { BACKEND_NAMES, backendNamed } from './backends.ts';
+import { X86_BACKEND_NAMES, x86BackendNamed } from './backends.ts';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
 import { jsonText } from './json.ts';
@@ -68,7 +68,7 @@ export async function validate(
   const cpus = flags.cpus === undefined ? undefined : parseCount('--cpus', flags.cpus, MAX_CPUS);
   const depth = flags.depth === undefined ? undefined : parseDepth(flags.depth);
   const shown = parseDifferences(flags.differences);
-  backendNamed(flags.backend);
+  x86BackendNamed(flags.backend);
   if (flags.predict === true) return predict(file, ofPredict(flags), output);
   if (flags.marks !== undefined)
     throw new UsageError('ERR_OPTION', '--marks is for --predict: give both, or neither');
@@ -85,7 +85,7 @@ export async function validate(
     if (cpus !== undefined && stated !== null && cpus < stated)
       throw tooFew(cpus, `the recording says that the machine has ${stated}`);
     const result = await inLockstep(trace, {
-      backend: ({ pcid, pti }) => backendNamed(flags.backend, { pcid, invpcid: pcid, pti }),
+      backend: ({ pcid, pti }) => x86BackendNamed(flags.backend, { pcid, invpcid: pcid, pti }),
       kernel,
       cpus,
       depth,
@@ -186,7 +186,7 @@ export function addValidate(program: Command, output: Output, done: (code: numbe
     .option('--no-pcid', 'they have none')
     .option('--pti', 'page tables are isolated (no record shows it)')
     .option('--depth <depth>', `${Object.keys(FIELDS).join(', ')} (default: found)`)
-    .option('--backend <name>', BACKEND_NAMES.join(', '), 'native')
+    .option('--backend <name>', X86_BACKEND_NAMES.join(', '), 'native')
     .option('--differences <n>', `print so many, 0 to ${MOST_SHOWN} (default: ${SHOWN})`)
     .option('--fields', 'print which fields are inputs and which are judged')
     .option('--predict', 'predict the flushes instead, from everything else in the trace')

@@ -3,7 +3,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { type Evidence, RELEASES, RULES } from '@shootdown/mmu-gather';
 
 /** Packages that follow kernel functions. */
-const PACKAGES = ['mmu-gather', 'arch-x86', 'linux-mm', 'backend-native'];
+const PACKAGES = [
+  'mmu-gather',
+  'arch-x86',
+  'linux-mm',
+  'backend-native',
+  'backend-kvm',
+  'backend-arm64',
+];
 
 /** One modelled function. */
 interface Modelled {
