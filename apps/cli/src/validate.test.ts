@@ -69,7 +69,7 @@ test('--predict has its own answer, and its own schema', async () => {
 test.each([
   [['--kernel', '2.4'], 'ERR_KERNEL'],
   [['--depth', 'deep'], 'ERR_OPTION'],
-  [['--backend', 'kvm'], 'ERR_OPTION'],
+  [['--backend', 'arm64'], 'ERR_OPTION'],
   [['--differences', '-1'], 'ERR_OPTION'],
   [['--cpus', '0'], 'ERR_OPTION'],
   [['--cpus', '4'], 'ERR_CPU_RANGE'],
