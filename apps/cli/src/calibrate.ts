@@ -5,23 +5,17 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { UsageError } from '@shootdown/machine';
-import {
-  calibrateBlocks,
-  type CalibrateView,
-  calibrateView,
-  costProfile,
-  renderMarkdown,
-  renderText,
-} from '@shootdown/report';
+import { calibrateBlocks, type CalibrateView, calibrateView, costProfile } from '@shootdown/report';
 import { openTrace } from '@shootdown/trace';
 import { nodeCodecs } from '@shootdown/trace/node';
 import { calibrate as measure } from '@shootdown/whatif';
+import { parseDocumentFormat, writeAnswer } from './answer.ts';
 import { backendNamed } from './backends.ts';
 import { costsWith } from './costProfile.ts';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
 import { jsonText } from './json.ts';
-import { parseFormat, parseKind } from './options.ts';
+import { parseKind } from './options.ts';
 import { progress, type Progress } from './progress.ts';
 import type { Output } from './replay.ts';
 
@@ -41,9 +35,7 @@ export async function calibrate(
   flags: CalibrateFlags,
   output: Output,
 ): Promise<number> {
-  const format = parseFormat(flags.format);
-  if (format === 'ndjson')
-    throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
+  const format = parseDocumentFormat(flags.format);
   const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
   const tscMhz = flags.tscMhz === undefined ? undefined : parseMhz(flags.tscMhz);
   let bar: Progress | null = null;
@@ -59,9 +51,7 @@ export async function calibrate(
     const measured = await measure(trace, { table, clock: flags.clock, tscMhz });
     bar.stop();
     const view = calibrateView(measured, { toolVersion: output.toolVersion, file: trace.name });
-    if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
-    else if (format === 'md') output.write(renderMarkdown(calibrateBlocks(view)));
-    else output.write(renderText(calibrateBlocks(view), output.style));
+    writeAnswer(view, () => calibrateBlocks(view), format, output);
     return finish(view, flags.output, output);
   } finally {
     bar?.stop();

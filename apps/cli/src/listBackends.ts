@@ -1,19 +1,11 @@
 /** `shootdown backends`: what can be composed, and what each part says about itself. */
 import type { Command } from 'commander';
-import { UsageError } from '@shootdown/machine';
 import type { Edition, TlbBackend } from '@shootdown/mmu-gather';
-import {
-  backendsBlocks,
-  type BackendsView,
-  type BackendView,
-  renderMarkdown,
-  renderText,
-} from '@shootdown/report';
+import { backendsBlocks, type BackendsView, type BackendView } from '@shootdown/report';
+import { parseDocumentFormat, writeAnswer } from './answer.ts';
 import { bundledBackends } from './backends.ts';
 import { bundledEditions } from './editions.ts';
 import { Exit } from './exitCodes.ts';
-import { jsonText } from './json.ts';
-import { parseFormat } from './options.ts';
 import type { Output } from './replay.ts';
 
 const backendView = ({
@@ -43,9 +35,7 @@ const editionView = ({ name, source, notModelled }: Edition): BackendsView['edit
 
 /** Runs the command; gives the exit code. */
 export function listBackends(flags: { readonly format: string }, output: Output): number {
-  const format = parseFormat(flags.format);
-  if (format === 'ndjson')
-    throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
+  const format = parseDocumentFormat(flags.format);
   const view: BackendsView = {
     schemaVersion: 1,
     command: 'backends',
@@ -53,9 +43,7 @@ export function listBackends(flags: { readonly format: string }, output: Output)
     backends: bundledBackends().map(backendView),
     editions: bundledEditions.map(editionView),
   };
-  if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
-  else if (format === 'md') output.write(renderMarkdown(backendsBlocks(view)));
-  else output.write(renderText(backendsBlocks(view), output.style));
+  writeAnswer(view, () => backendsBlocks(view), format, output);
   return Exit.ok;
 }
 

@@ -5,14 +5,14 @@
 import { native } from '@shootdown/backend-native';
 import { UsageError } from '@shootdown/machine';
 import { DEFAULT_RELEASE, type Release, RELEASES } from '@shootdown/mmu-gather';
-import { predictBlocks, predictView, renderMarkdown, renderText } from '@shootdown/report';
+import { predictBlocks, predictView } from '@shootdown/report';
 import { openTrace } from '@shootdown/trace';
 import { nodeCodecs } from '@shootdown/trace/node';
 import { type Marks, predictFlushes } from '@shootdown/whatif';
+import { parseDocumentFormat, writeAnswer } from './answer.ts';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
-import { jsonText } from './json.ts';
-import { parseFormat, parseKind, parseRelease } from './options.ts';
+import { parseKind, parseRelease } from './options.ts';
 import { progress, type Progress } from './progress.ts';
 import type { Output } from './replay.ts';
 
@@ -32,9 +32,7 @@ export interface PredictFlags {
 
 /** Runs the command; gives the exit code. */
 export async function predict(file: string, flags: PredictFlags, output: Output): Promise<number> {
-  const format = parseFormat(flags.format);
-  if (format === 'ndjson')
-    throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
+  const format = parseDocumentFormat(flags.format);
   const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
   const asked = flags.kernel === undefined ? null : parseRelease(flags.kernel);
   const marks = flags.marks === undefined ? undefined : parseMarks(flags.marks);
@@ -63,9 +61,7 @@ export async function predict(file: string, flags: PredictFlags, output: Output)
         .filter(([, has]) => has)
         .map(([name]) => name),
     });
-    if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
-    else if (format === 'md') output.write(renderMarkdown(predictBlocks(view)));
-    else output.write(renderText(predictBlocks(view), output.style));
+    writeAnswer(view, () => predictBlocks(view), format, output);
     if (view.kinds.length > 0) return Exit.ok;
     output.warn('no data: no TLB flush was recorded, and none was predicted');
     return Exit.incomplete;

@@ -29,28 +29,15 @@ import {
   sum,
   type Workload,
 } from '@shootdown/linux-mm';
-import {
-  type PhaseView,
-  renderMarkdown,
-  renderText,
-  runBlocks,
-  type RunView,
-} from '@shootdown/report';
+import { type PhaseView, runBlocks, type RunView } from '@shootdown/report';
 import { runByClock } from '@shootdown/sim';
 import { type RecordedEvent, type RecordedTask, TextWriter } from '@shootdown/trace';
+import { parseDocumentFormat, writeAnswer } from './answer.ts';
 import { backendNamed } from './backends.ts';
 import { costsWith, readCostProfile } from './costProfile.ts';
 import { editionNamed } from './editions.ts';
 import { Exit } from './exitCodes.ts';
-import { jsonText } from './json.ts';
-import {
-  parseCount,
-  parseFailures,
-  parseFormat,
-  parseKconfig,
-  parseParameters,
-  parseSize,
-} from './options.ts';
+import { parseCount, parseFailures, parseKconfig, parseParameters, parseSize } from './options.ts';
 import type { Output } from './replay.ts';
 
 /** The options that every workload has, as commander gives them; its own parameters beside. */
@@ -74,13 +61,9 @@ export interface RunFlags {
 
 /** Runs the command; gives the exit code. */
 export function run(workload: Workload, flags: RunFlags, output: Output): number {
-  const format = parseFormat(flags.format);
-  if (format === 'ndjson')
-    throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
+  const format = parseDocumentFormat(flags.format);
   const view = simulate(workload, flags, output);
-  if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
-  else if (format === 'md') output.write(renderMarkdown(runBlocks(view)));
-  else output.write(renderText(runBlocks(view), output.style));
+  writeAnswer(view, () => runBlocks(view), format, output);
   // A WARN of the kernel is a finding.
   if (view.warnings.length === 0) return Exit.ok;
   output.warn(`the kernel warned: ${view.warnings.join('; ')}`);

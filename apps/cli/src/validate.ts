@@ -5,21 +5,15 @@
 import type { Command } from 'commander';
 import { UsageError } from '@shootdown/machine';
 import { RELEASES } from '@shootdown/mmu-gather';
-import {
-  renderMarkdown,
-  renderText,
-  validateBlocks,
-  type ValidateView,
-  validateView,
-} from '@shootdown/report';
+import { validateBlocks, type ValidateView, validateView } from '@shootdown/report';
 import { openTrace } from '@shootdown/trace';
 import { nodeCodecs } from '@shootdown/trace/node';
 import { DECISIONS, type Depth, FIELDS, validate as inLockstep } from '@shootdown/validate';
+import { parseDocumentFormat, writeAnswer } from './answer.ts';
 import { X86_BACKEND_NAMES, x86BackendNamed } from './backends.ts';
 import { Exit } from './exitCodes.ts';
 import { openInput } from './input.ts';
-import { jsonText } from './json.ts';
-import { parseCount, parseFormat, parseKind, parseRelease } from './options.ts';
+import { parseCount, parseKind, parseRelease } from './options.ts';
 import { predict } from './predict.ts';
 import { progress, type Progress } from './progress.ts';
 import type { Output } from './replay.ts';
@@ -60,9 +54,7 @@ export async function validate(
   flags: ValidateFlags,
   output: Output,
 ): Promise<number> {
-  const format = parseFormat(flags.format);
-  if (format === 'ndjson')
-    throw new UsageError('ERR_FORMAT_NAME', '--format ndjson is for replay; use text, md or json');
+  const format = parseDocumentFormat(flags.format);
   const kind = flags.inputFormat === undefined ? null : parseKind(flags.inputFormat);
   const kernel = flags.kernel === undefined ? undefined : parseRelease(flags.kernel);
   const cpus = flags.cpus === undefined ? undefined : parseCount('--cpus', flags.cpus, MAX_CPUS);
@@ -104,11 +96,8 @@ export async function validate(
       // A program that reads JSON takes what it wants; a reader is shown a few.
       differences: format === 'json' && flags.differences !== undefined ? shown : undefined,
     });
-    if (format === 'json') output.write(`${jsonText(view, 2)}\n`);
-    else {
-      const blocks = validateBlocks(view, { fields: flags.fields ?? false, differences: shown });
-      output.write(format === 'md' ? renderMarkdown(blocks) : renderText(blocks, output.style));
-    }
+    const parts = { fields: flags.fields ?? false, differences: shown };
+    writeAnswer(view, () => validateBlocks(view, parts), format, output);
     return finish(view, output);
   } finally {
     bar?.stop();

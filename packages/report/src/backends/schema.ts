@@ -1,14 +1,5 @@
 /** JSON Schema of the backends view. */
-
-type Schema = Readonly<Record<string, unknown>>;
-
-const record = (
-  properties: Readonly<Record<string, Schema>>,
-  required = Object.keys(properties),
-): Schema => ({ type: 'object', properties, required, additionalProperties: false });
-
-const text: Schema = { type: 'string' };
-const list = (items: Schema): Schema => ({ type: 'array', items });
+import { list, record, text, type Schema } from '../schemaParts.ts';
 
 const claims: Readonly<Record<string, Schema>> = {
   flushTlbMultiImpliesIpiBroadcast: {

@@ -1,18 +1,5 @@
 /** JSON Schema of the calibrate view, and of a cost profile. */
-
-type Schema = Readonly<Record<string, unknown>>;
-
-const record = (properties: Readonly<Record<string, Schema>>): Schema => ({
-  type: 'object',
-  properties,
-  required: Object.keys(properties),
-  additionalProperties: false,
-});
-
-const count: Schema = { type: 'integer', minimum: 0 };
-const text: Schema = { type: 'string' };
-const textOrNull: Schema = { type: ['string', 'null'] };
-const list = (items: Schema): Schema => ({ type: 'array', items });
+import { count, list, record, text, textOrNull, type Schema } from '../schemaParts.ts';
 
 const lengths: Schema = record({
   count: { type: 'integer', minimum: 1 },

@@ -1,18 +1,6 @@
 /** JSON Schema of the view of `validate --predict`. */
+import { count, list, orNull, record, text, type Schema } from '../schemaParts.ts';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-const record = (properties: Readonly<Record<string, Schema>>): Schema => ({
-  type: 'object',
-  properties,
-  required: Object.keys(properties),
-  additionalProperties: false,
-});
-
-const count: Schema = { type: 'integer', minimum: 0 };
-const text: Schema = { type: 'string' };
-const list = (items: Schema): Schema => ({ type: 'array', items });
-const orNull = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] });
 const share: Schema = orNull({ type: 'number', minimum: 0, maximum: 1 });
 const kind: Schema = {
   enum: ['flush', 'exact', 'local', 'send', 'batched', 'received', 'switch', 'wrong-cpu'],

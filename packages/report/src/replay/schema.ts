@@ -2,16 +2,10 @@
  * The JSON Schema (2020-12) of ReplayView: what `shootdown schema` prints. A test holds it against
  * real answers, unknown properties refused.
  */
+import { count, flag, list, text, textOrNull, type Schema } from '../schemaParts.ts';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-const count: Schema = { type: 'integer', minimum: 0 };
 const countOrNull: Schema = { type: ['integer', 'null'], minimum: 0 };
-const text: Schema = { type: 'string' };
-const textOrNull: Schema = { type: ['string', 'null'] };
 const texts: Schema = { type: 'array', items: text };
-const flag: Schema = { type: 'boolean' };
-const list = (items: Schema): Schema => ({ type: 'array', items });
 const counts: Schema = { type: 'object', additionalProperties: count };
 const countsOrNull: Schema = { type: ['object', 'null'], additionalProperties: count };
 

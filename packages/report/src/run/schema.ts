@@ -1,17 +1,5 @@
 /** JSON Schema of the run view. */
-
-type Schema = Readonly<Record<string, unknown>>;
-
-const record = (properties: Readonly<Record<string, Schema>>): Schema => ({
-  type: 'object',
-  properties,
-  required: Object.keys(properties),
-  additionalProperties: false,
-});
-
-const count: Schema = { type: 'integer', minimum: 0 };
-const text: Schema = { type: 'string' };
-const list = (items: Schema): Schema => ({ type: 'array', items });
+import { count, list, record, text, type Schema } from '../schemaParts.ts';
 
 const phase: Schema = record({
   name: text,

@@ -1,19 +1,6 @@
 /** JSON Schema of the view of `validate`. */
+import { count, flag, list, orNull, record, text, type Schema } from '../schemaParts.ts';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-const record = (properties: Readonly<Record<string, Schema>>): Schema => ({
-  type: 'object',
-  properties,
-  required: Object.keys(properties),
-  additionalProperties: false,
-});
-
-const count: Schema = { type: 'integer', minimum: 0 };
-const text: Schema = { type: 'string' };
-const flag: Schema = { type: 'boolean' };
-const list = (items: Schema): Schema => ({ type: 'array', items });
-const orNull = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] });
 const foundAs = (value: Schema): Schema => record({ value, by: text });
 const percent: Schema = {
   ...orNull({ type: 'number', minimum: 0, maximum: 100 }),
