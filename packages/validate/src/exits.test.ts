@@ -77,6 +77,23 @@ test('a task that has flushed its mm in exit(), and is preempted, comes back wit
   expect(scores.switch.equal).toBe(2);
 });
 
+test('a pid that comes again is of somebody else, who has an mm', async () => {
+  const { scores, differences } = await judge([
+    ...FORKED,
+    [CHILD, 'sys_exit_group(error_code: 0)'],
+    wrote(CHILD, -1),
+    [CHILD, 'sched_process_exit: comm=shell pid=101 prio=120'],
+    switchTo(CHILD, PARENT),
+    wrote(CHILD, 0),
+    // The same pid, on the same CPU: a miss, as it was never here before.
+    ...forked(PARENT, CHILD),
+    switchTo(CHILD, IDLE),
+  ]);
+  expect(differences).toEqual([]);
+  // Both children, certainly.
+  expect(scores.switch.equal).toBe(2);
+});
+
 test('since 6.16 sched_process_exit comes before exit_mm(): the last flush is yet to come', async () => {
   const { scores, differences } = await judge([
     ...FORKED,

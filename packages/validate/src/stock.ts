@@ -187,9 +187,11 @@ export const STOCK_HANDLERS: Readonly<Record<string, Handler>> = {
     if (task !== null) on.processes.execEnded(task.pid);
   },
 
-  sched_process_fork(on, _line, { task, event }, payload) {
+  sched_process_fork(on, line, record, payload) {
+    const { task, event } = record;
     const child = number(payload, 'child_pid');
     if (child === null || task === null || event.kind !== 'other') return;
+    TASK_HANDLERS['sched_process_fork']?.(on, line, record, payload);
     on.processes.fork(task, child, on.cloning.get(task.pid) ?? null);
   },
 

@@ -49,7 +49,11 @@ export const TASK_HANDLERS: Readonly<Record<string, Handler>> = {
   sched_process_fork(on, _line, record, payload) {
     const child = number(payload, 'child_pid');
     const shares = on.cloning.get(record.task?.pid ?? -1);
-    if (child !== null && shares === false) on.forked.add(child);
+    if (child === null) return;
+    if (shares === false) on.forked.add(child);
+    // A pid comes again: what its last owner did is not the new one's.
+    on.exiting.delete(child);
+    for (const going of on.going) if (going.diedPid === child) going.diedPid = -1;
   },
 
   sched_process_exit(on, _line, { task, cpu }) {

@@ -49,7 +49,7 @@ function* ptWalkLocklessStartNested(k: Kernel, mm: MmStruct): Kthread<MmStruct |
 
 function* ptWalkLocklessEnd(k: Kernel, before: MmStruct | null): Kthread {
   lockdepAssertIrqsDisabled(k, 'pt_walk_lockless_end');
-  // Release: what was read from the tables was read before this shows.
+  // Pairs with the reading in tlbRemoveTableSyncMm(): who finds the walk over finds its reads done.
   yield* smpStoreRelease(thisCpu(k).activeLocklessPtWalkMm, before);
 }
 
